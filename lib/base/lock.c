@@ -1,0 +1,75 @@
+/* Mutexes that know their place in the lock order; see lock.h. */
+#include "lock.h"
+
+#include <assert.h>
+
+#ifndef NDEBUG
+static _Thread_local unsigned long held_ranks; /* bit rank/10 for each lock the thread holds */
+
+static unsigned long rank_bit(enum h2_lock_rank rank)
+{
+	return 1ul << ((unsigned)rank / 10);
+}
+#endif
+
+void h2_mutex_init(struct h2_mutex *m, enum h2_lock_rank rank)
+{
+	int err = pthread_mutex_init(&m->mutex, NULL);
+
+	assert(err == 0);
+	(void)err;
+	m->rank = rank;
+	m->held = false;
+}
+
+void h2_mutex_fini(struct h2_mutex *m)
+{
+	assert(!m->held);
+	pthread_mutex_destroy(&m->mutex);
+}
+
+void h2_mutex_lock(struct h2_mutex *m)
+{
+#ifndef NDEBUG
+	assert(held_ranks < rank_bit(m->rank));
+#endif
+	pthread_mutex_lock(&m->mutex);
+#ifndef NDEBUG
+	m->owner = pthread_self();
+	m->held = true;
+	held_ranks |= rank_bit(m->rank);
+#endif
+}
+
+void h2_mutex_unlock(struct h2_mutex *m)
+{
+	assert(h2_mutex_held(m));
+#ifndef NDEBUG
+	m->held = false;
+	held_ranks &= ~rank_bit(m->rank);
+#endif
+	pthread_mutex_unlock(&m->mutex);
+}
+
+void h2_mutex_wait(struct h2_mutex *m, pthread_cond_t *cond)
+{
+	assert(h2_mutex_held(m));
+#ifndef NDEBUG
+	m->held = false;
+#endif
+	pthread_cond_wait(cond, &m->mutex);
+#ifndef NDEBUG
+	m->owner = pthread_self();
+	m->held = true;
+#endif
+}
+
+bool h2_mutex_held(const struct h2_mutex *m)
+{
+#ifndef NDEBUG
+	return m->held && pthread_equal(m->owner, pthread_self());
+#else
+	(void)m;
+	return true;
+#endif
+}

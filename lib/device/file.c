@@ -1,0 +1,163 @@
+/*
+ * Devices that are regular files or block devices.
+ *
+ * Locks are those of flock(2): they belong to the open file, go away with the process however it
+ * ends, and are what udev looks at before it probes a block device. udev itself holds such a lock
+ * for moments, so a refusal is retried for a while.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device.h"
+
+#define LOCK_TRIES 10
+#define LOCK_WAIT_NS 50000000L
+
+struct file {
+	struct h2_device dev;
+	int fd;
+};
+
+static int file_read(struct h2_device *dev, uint64_t offset, void *buf, size_t len)
+{
+	int fd = ((struct file *)dev)->fd;
+	char *to = buf;
+
+	while (len > 0) {
+		ssize_t n = pread(fd, to, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0) /* the file was cut since it was opened */
+			return -EIO;
+		to += n;
+		offset += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int file_write(struct h2_device *dev, uint64_t offset, const void *buf, size_t len)
+{
+	int fd = ((struct file *)dev)->fd;
+	const char *from = buf;
+
+	while (len > 0) {
+		ssize_t n = pwrite(fd, from, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		from += n;
+		offset += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int file_flush(struct h2_device *dev)
+{
+	return fdatasync(((struct file *)dev)->fd) == 0 ? 0 : -errno;
+}
+
+static void file_close(struct h2_device *dev)
+{
+	struct file *f = (struct file *)dev;
+
+	close(f->fd);
+	free((char *)dev->name);
+	free(f);
+}
+
+static int lock_file(int fd, enum h2_device_mode mode)
+{
+	int how = (mode == H2_DEVICE_WRITE ? LOCK_EX : LOCK_SH) | LOCK_NB;
+
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
+
+		if (flock(fd, how) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return -EBUSY;
+}
+
+static int size_of(int fd, const struct stat *st, uint64_t *size)
+{
+	if (S_ISREG(st->st_mode)) {
+		*size = (uint64_t)st->st_size;
+		return 0;
+	}
+	return ioctl(fd, BLKGETSIZE64, size) == 0 ? 0 : -errno;
+}
+
+int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device **devp)
+{
+	static const struct h2_device_ops ops = {
+		.read = file_read,
+		.write = file_write,
+		.flush = file_flush,
+		.close = file_close,
+	};
+	int flags = O_CLOEXEC | O_NONBLOCK | (mode == H2_DEVICE_WRITE ? O_RDWR : O_RDONLY);
+	struct stat st;
+	struct file *f;
+	int err = -ENOMEM;
+
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	f->dev.ops = &ops;
+	f->dev.writable = mode == H2_DEVICE_WRITE;
+	f->dev.name = strdup(path);
+	if (!f->dev.name)
+		goto out_free;
+	/* Only a block device has a meaning of O_EXCL without O_CREAT: not mounted, no other owner. */
+	if (mode == H2_DEVICE_WRITE && stat(path, &st) == 0 && S_ISBLK(st.st_mode))
+		flags |= O_EXCL;
+	f->fd = open(path, flags);
+	if (f->fd < 0) {
+		err = -errno;
+		goto out_free;
+	}
+	if (fstat(f->fd, &st) < 0) {
+		err = -errno;
+		goto out_close;
+	}
+	err = -EINVAL;
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		goto out_close;
+	err = size_of(f->fd, &st, &f->dev.size);
+	if (err)
+		goto out_close;
+	if (mode != H2_DEVICE_UNLOCKED) {
+		err = lock_file(f->fd, mode);
+		if (err)
+			goto out_close;
+	}
+	*devp = &f->dev;
+	return 0;
+
+out_close:
+	close(f->fd);
+out_free:
+	free((char *)f->dev.name);
+	free(f);
+	return err;
+}

@@ -1,0 +1,133 @@
+/* DATA block contents over liblz4 and libdeflate, MF 8.5 to 8.8. */
+#include "compress.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <libdeflate.h>
+#include <lz4.h>
+#include <string.h>
+
+#include "format.h"
+
+static int decode_lz4(const uint8_t *block, size_t block_len, void *out, size_t out_max,
+		      size_t *out_len)
+{
+	le32 prefix;
+	uint32_t n;
+	int got;
+
+	if (block_len < sizeof(prefix))
+		return -EUCLEAN;
+	memcpy(prefix.b, block, sizeof(prefix.b));
+	n = le32_get(prefix);
+	if (n < 1 || n > block_len - sizeof(prefix))
+		return -EUCLEAN;
+	got = LZ4_decompress_safe((const char *)block + sizeof(prefix), out, (int)n, (int)out_max);
+	if (got < 0)
+		return -EUCLEAN;
+	*out_len = (size_t)got;
+	return 0;
+}
+
+static int decode_zlib(const uint8_t *block, size_t block_len, void *out, size_t out_max,
+		       size_t *out_len)
+{
+	/*
+	 * The decompressor's tables are some 11 KB: cheap to make next to inflating a block, and a
+	 * state of our own would have to be kept for each thread.
+	 */
+	struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
+	enum libdeflate_result result;
+	size_t used;
+
+	if (!d)
+		return -ENOMEM;
+	/* The stream ends itself; padding behind it is ignored, hence the _ex form. */
+	result = libdeflate_zlib_decompress_ex(d, block, block_len, out, out_max, &used, out_len);
+	libdeflate_free_decompressor(d);
+	return result == LIBDEFLATE_SUCCESS ? 0 : -EUCLEAN;
+}
+
+int h2_data_decode(unsigned comp, const void *block, size_t block_len, void *out, size_t out_max,
+		   size_t *out_len)
+{
+	if (out_max > H2_BLOCK_MAX)
+		out_max = H2_BLOCK_MAX;
+	switch (comp) {
+	case H2_COMP_NONE:
+	case H2_COMP_AUTOZERO:
+		if (block_len > out_max)
+			return -EUCLEAN;
+		memcpy(out, block, block_len);
+		*out_len = block_len;
+		return 0;
+	case H2_COMP_LZ4:
+		return decode_lz4(block, block_len, out, out_max, out_len);
+	case H2_COMP_ZLIB:
+		return decode_zlib(block, block_len, out, out_max, out_len);
+	default:
+		return -EUCLEAN;
+	}
+}
+
+static size_t physical_size(size_t len)
+{
+	size_t size = H2_BLOCK_MIN;
+
+	while (size < len)
+		size *= 2;
+	return size;
+}
+
+static int encode_lz4(const void *data, size_t len, uint8_t *out)
+{
+	le32 prefix;
+	int n = LZ4_compress_default(data, (char *)out + sizeof(prefix), (int)len,
+				     (int)(len / 2 - 8));
+
+	if (n <= 0)
+		return 0;
+	prefix = le32_make((uint32_t)n);
+	memcpy(out, prefix.b, sizeof(prefix.b));
+	return n + (int)sizeof(prefix);
+}
+
+static int encode_zlib(unsigned level, const void *data, size_t len, uint8_t *out)
+{
+	struct libdeflate_compressor *c;
+	size_t n;
+
+	level = level == 0 ? 6 : level < 6 ? 6 : level > 9 ? 9 : level;
+	c = libdeflate_alloc_compressor((int)level);
+	if (!c)
+		return -ENOMEM;
+	n = libdeflate_zlib_compress(c, data, len, out, len / 2);
+	libdeflate_free_compressor(c);
+	return (int)n;
+}
+
+int h2_data_encode(unsigned comp_algo, const void *data, size_t len, void *out, unsigned *comp)
+{
+	size_t size;
+	int n = 0;
+
+	assert(len >= H2_BLOCK_MIN && len <= H2_BLOCK_MAX);
+	if ((comp_algo & 15) == H2_COMP_LZ4)
+		n = encode_lz4(data, len, out);
+	else if ((comp_algo & 15) == H2_COMP_ZLIB)
+		n = encode_zlib(comp_algo >> 4, data, len, out);
+	if (n <= 0)
+		return n;
+	size = physical_size((size_t)n);
+	memset((uint8_t *)out + n, 0, size - (size_t)n);
+	*comp = comp_algo & 15;
+	return (int)size;
+}
+
+bool h2_is_zero(const void *data, size_t len)
+{
+	const uint8_t *bytes = data;
+
+	/* Equal to itself shifted by one, and beginning with zero: all zero. */
+	return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}

@@ -1,0 +1,161 @@
+/* PFSs: listing the super-root and opening by label, MF 11. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs_impl.h"
+
+static const struct h2_where in_super_root = {.pfs = NULL, .has_inum = true};
+
+static void fill_info(struct h2_pfs_info *info, const struct h2_blockref *ref,
+		      const struct h2_inode_meta *meta)
+{
+	info->key = ref->key;
+	info->ref = *ref;
+	info->meta = *meta;
+	/* The length was checked to be 1..255. */
+	memcpy(info->label, meta->filename, meta->name_len);
+	info->label[meta->name_len] = '\0';
+}
+
+/* Load the PFS root that a cursor found. */
+static int load_root(struct h2_fs *fs, const struct h2_blockref *ref, struct h2_pfs_info *info,
+		     struct h2d_inode *inode)
+{
+	struct h2_inode_meta meta;
+	int err = h2_inode_load(&fs->blocks, &in_super_root, ref, H2_PLACE_PFS_ROOT, inode, &meta);
+
+	if (!err)
+		fill_info(info, ref, &meta);
+	return err;
+}
+
+int h2_pfs_next(struct h2_fs *fs, uint64_t key, struct h2_pfs_info *info)
+{
+	struct h2_blockref ref;
+	struct h2d_inode inode;
+	int err = h2_tree_first(&fs->blocks, &in_super_root, H2_TREE_SUPER_ROOT, &fs->super_root,
+				key, UINT64_MAX, &ref);
+
+	if (err == 1)
+		return 1;
+	if (!err)
+		err = load_root(fs, &ref, info, &inode);
+	if (err) {
+		uint64_t last = ref.keybits < 64 ? h2_blockref_key_last(&ref) : UINT64_MAX;
+
+		info->key = last > key ? last : key;
+	}
+	return err;
+}
+
+/* Find the label among the entries that share its hash. */
+static int find_label(struct h2_fs *fs, const char *label, struct h2_pfs_info *info,
+		      struct h2d_inode *inode)
+{
+	size_t len = strlen(label);
+	uint64_t hash = h2_name_hash(label, len);
+	struct h2_cursor cursor;
+	struct h2_blockref ref;
+	int err, damage = 0;
+
+	h2_cursor_init(&cursor, &fs->blocks, &in_super_root, H2_TREE_SUPER_ROOT, &fs->super_root,
+		       hash, hash | H2_KEY_COLLISION);
+	while ((err = h2_cursor_next(&cursor, &ref)) != 1) {
+		if (!err)
+			err = load_root(fs, &ref, info, inode);
+		if (!err && info->meta.name_len == len && memcmp(info->label, label, len) == 0)
+			break;
+		if (err && !damage)
+			damage = err;
+	}
+	h2_cursor_fini(&cursor);
+	if (err == 1)
+		return damage ? damage : -ENOENT;
+	return 0;
+}
+
+static struct h2_pfs *find_open_locked(struct h2_fs *fs, uint64_t key)
+{
+	struct h2_pfs *pfs = fs->pfs_list;
+
+	assert(h2_mutex_held(&fs->pfs_lock));
+	while (pfs && pfs->info.key != key)
+		pfs = pfs->next;
+	return pfs;
+}
+
+int h2_pfs_open(struct h2_fs *fs, const char *label, struct h2_pfs **pfsp)
+{
+	struct h2_pfs *pfs = calloc(1, sizeof(*pfs)), *other;
+	struct h2d_inode inode;
+	int err;
+
+	if (!pfs)
+		return -ENOMEM;
+	err = find_label(fs, label, &pfs->info, &inode);
+	if (err) {
+		free(pfs);
+		return err;
+	}
+	pfs->fs = fs;
+	h2_root_init(&pfs->root, inode.u.blockset);
+	h2_mutex_init(&pfs->legacy_lock, H2_RANK_LEGACY);
+	h2_mutex_lock(&fs->pfs_lock);
+	other = find_open_locked(fs, pfs->info.key);
+	if (other) {
+		other->refs++;
+	} else {
+		pfs->refs = 1;
+		pfs->id = fs->pfs_next_id++;
+		pfs->next = fs->pfs_list;
+		fs->pfs_list = pfs;
+	}
+	h2_mutex_unlock(&fs->pfs_lock);
+	if (other) {
+		h2_mutex_fini(&pfs->legacy_lock);
+		free(pfs);
+	}
+	*pfsp = other ? other : pfs;
+	return 0;
+}
+
+void h2_pfs_put(struct h2_pfs *pfs)
+{
+	struct h2_pfs **link;
+	bool last;
+
+	if (!pfs)
+		return;
+	h2_mutex_lock(&pfs->fs->pfs_lock);
+	assert(pfs->refs > 0);
+	last = --pfs->refs == 0;
+	if (last) {
+		link = &pfs->fs->pfs_list;
+		while (*link != pfs)
+			link = &(*link)->next;
+		*link = pfs->next;
+	}
+	h2_mutex_unlock(&pfs->fs->pfs_lock);
+	if (!last)
+		return;
+	for (unsigned i = 0; i < H2_LEGACY_BUCKETS; i++) {
+		while (pfs->legacy[i]) {
+			struct h2_legacy *entry = pfs->legacy[i];
+
+			pfs->legacy[i] = entry->next;
+			free(entry);
+		}
+	}
+	h2_mutex_fini(&pfs->legacy_lock);
+	free(pfs);
+}
+
+const struct h2_pfs_info *h2_pfs_get_info(const struct h2_pfs *pfs)
+{
+	return &pfs->info;
+}
+
+struct h2_fs *h2_pfs_fs(const struct h2_pfs *pfs)
+{
+	return pfs->fs;
+}

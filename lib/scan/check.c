@@ -1,0 +1,500 @@
+/*
+ * Running a check: its phases in order, the header copies, and how findings reach the user.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check_impl.h"
+#include "compress.h"
+
+#define PATHS_MAX 1000u /* findings for which a path is looked up; that may scan directories */
+#define PROGRESS_STEP (UINT64_C(1) << 20)
+#define CACHE_BYTES ((size_t)32 << 20)
+
+static void count(struct h2_check *c, enum h2_severity severity)
+{
+	atomic_fetch_add(severity == H2_FAULT     ? &c->faults
+			 : severity == H2_WARNING ? &c->warnings
+						  : &c->notes,
+			 1);
+}
+
+/* Find the path of an inode, for as many findings as that may cost. */
+static bool look_up_path(struct h2_check *c, const struct h2_where *where, char *path, size_t size)
+{
+	struct h2_pfs *pfs;
+	bool found, allowed;
+
+	if (!c->path_fs || c->older_copy || !where || !where->pfs || !where->has_inum)
+		return false;
+	h2_mutex_lock(&c->lock);
+	allowed = c->paths_looked_up++ < PATHS_MAX;
+	h2_mutex_unlock(&c->lock);
+	if (!allowed || h2_pfs_open(c->path_fs, where->pfs, &pfs) != 0)
+		return false;
+	found = h2_inode_path(pfs, where->inum, path, size) == 0;
+	h2_pfs_put(pfs);
+	return found;
+}
+
+/* Everything that is found passes here: counted, completed with its path, passed on. */
+static void deliver(struct h2_check *c, struct h2_report *r, const struct h2_where *where)
+{
+	char path[4096], message[512];
+
+	/* An older header copy is a fallback: its faults do not concern the filesystem of today. */
+	if (c->older_copy) {
+		if (r->severity == H2_FAULT)
+			r->severity = H2_WARNING;
+		snprintf(message, sizeof(message), "older header copy %u: %s", c->older_copy,
+			 r->message);
+		r->message = message;
+	}
+	count(c, r->severity);
+	if (!c->options.report)
+		return;
+	if (!r->path && look_up_path(c, where, path, sizeof(path)))
+		r->path = path;
+	h2_mutex_lock(&c->lock);
+	c->options.report(c->options.report_user, r);
+	h2_mutex_unlock(&c->lock);
+}
+
+void h2_check_find(struct h2_check *c, enum h2_finding finding, const struct h2_about *about)
+{
+	const struct h2_finding_row *row = h2_finding_row(finding);
+	const struct h2_blockref *ref = about->ref;
+	struct h2_report r = {
+		.severity = row->severity,
+		.code = row->code,
+		.path = about->path,
+		.object = about->object,
+		.member = about->member,
+		.message = row->text,
+		.found = about->found,
+		.expected = about->expected,
+	};
+	char message[512];
+
+	if (c->repeated && finding != FIND_BLOCK_OVERLAP && finding != FIND_FREEMAP_STATE &&
+	    finding != FIND_FREEMAP_LAG && finding != FIND_FREEMAP_NO_LEAF &&
+	    finding != FIND_FREEMAP_LINEAR)
+		return;
+	if (about->detail) {
+		snprintf(message, sizeof(message), "%s (%s: expected %s)", row->text,
+			 about->member ? about->member : "block", about->detail);
+		r.message = message;
+	}
+	if (about->where) {
+		r.pfs = about->where->pfs;
+		r.inum = about->where->inum;
+		r.flags |= about->where->has_inum ? H2_REPORT_HAS_INUM : 0;
+	}
+	if (ref) {
+		if (!r.object)
+			r.object = h2_blockref_type_name(ref->type);
+		r.key = ref->key;
+		r.media = h2_blockref_offset(ref);
+		r.flags |= H2_REPORT_HAS_KEY | H2_REPORT_HAS_MEDIA;
+	}
+	if (about->has_values)
+		r.flags |= H2_REPORT_HAS_VALUES;
+	deliver(c, &r, about->where);
+}
+
+void h2_check_block_report(void *user, const struct h2_report *report)
+{
+	struct h2_check *c = user;
+	struct h2_report r = *report;
+	struct h2_where where = {
+		.pfs = r.pfs,
+		.inum = r.inum,
+		.has_inum = r.flags & H2_REPORT_HAS_INUM,
+	};
+
+	atomic_fetch_add(&c->damage, 1);
+	if (!c->repeated)
+		deliver(c, &r, &where);
+}
+
+void h2_check_fail(struct h2_check *c, int error)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&c->error, &none, error);
+}
+
+void h2_check_advance(struct h2_check *c, uint64_t bytes)
+{
+	uint64_t done = atomic_fetch_add(&c->done_bytes, bytes) + bytes;
+	const struct h2_volume_header *h = c->header;
+	struct h2_check_progress progress;
+
+	atomic_fetch_add(&c->read_bytes, bytes);
+	if (!c->options.progress)
+		return;
+	h2_mutex_lock(&c->lock);
+	if (done >= c->progress_next) {
+		c->progress_next = done + PROGRESS_STEP;
+		progress = (struct h2_check_progress){
+			.phase = c->phase,
+			.done_bytes = done,
+			.total_bytes = h->allocator_size > h->allocator_free
+					       ? h->allocator_size - h->allocator_free
+					       : 0,
+			.faults = atomic_load(&c->faults),
+		};
+		if (c->options.progress(c->options.progress_user, &progress) != 0)
+			atomic_store(&c->stop, true);
+	}
+	h2_mutex_unlock(&c->lock);
+}
+
+static void begin_phase(struct h2_check *c, const char *phase)
+{
+	c->phase = phase;
+	atomic_store(&c->done_bytes, 0);
+	c->progress_next = 0;
+}
+
+/* ---- headers ---- */
+
+struct header_copy {
+	struct h2d_volume_header *bytes;
+	struct h2_volume_header header;
+	bool good;
+};
+
+static void find_header(struct h2_check *c, enum h2_finding finding, unsigned volume, unsigned slot,
+			const char *detail, const char *member, uint64_t found, uint64_t expected)
+{
+	struct h2_volume_info info;
+	char object[64];
+
+	h2_volumes_info(c->volumes, volume, &info);
+	snprintf(object, sizeof(object), "header copy %u of volume %u", slot + 1, info.id);
+	h2_check_find(c, finding, &(struct h2_about){
+		.ref = &(struct h2_blockref){
+			.data_off = info.offset + slot * H2_HEADER_SPACING,
+		},
+		.object = object,
+		.member = member,
+		.detail = detail,
+		.has_values = member != NULL && !detail,
+		.found = found,
+		.expected = expected,
+	});
+}
+
+/* One copy: whether it is good, missing, damaged, or a remnant. */
+static void check_copy(struct h2_check *c, unsigned volume, unsigned slot, struct header_copy *copy)
+{
+	struct h2_volume_info info;
+	enum h2_header_state state;
+	bool inside;
+	int err = h2_volumes_read_header(c->volumes, volume, slot, copy->bytes);
+
+	copy->good = false;
+	if (err == -ENOENT)
+		return;
+	h2_volumes_info(c->volumes, volume, &info);
+	inside = slot * H2_HEADER_SPACING < info.size;
+	if (err) {
+		find_header(c, FIND_HEADER_UNREADABLE, volume, slot, NULL, NULL, 0, 0);
+		return;
+	}
+	h2_check_advance(c, H2_HEADER_SIZE);
+	state = h2_volume_header_check(copy->bytes, NULL);
+	if (!inside) {
+		if (state == H2_HEADER_GOOD)
+			find_header(c, FIND_HEADER_STALE, volume, slot, NULL, NULL, 0, 0);
+		return;
+	}
+	if (h2_is_zero(copy->bytes, sizeof(*copy->bytes))) {
+		find_header(c, FIND_HEADER_MISSING, volume, slot, NULL, NULL, 0, 0);
+		return;
+	}
+	if (state != H2_HEADER_GOOD) {
+		find_header(c, FIND_HEADER_DAMAGED, volume, slot, h2_header_state_name(state), "CRC",
+			    0, 0);
+		return;
+	}
+	h2_volume_header_decode(copy->bytes, &copy->header);
+	copy->good = true;
+	c->summary->header_copies++;
+}
+
+/* Points 2 and 8 for one good copy of the root volume. */
+static void check_geometry(struct h2_check *c, unsigned slot, const struct h2_volume_header *h)
+{
+	bool areas = h->boot_beg <= h->boot_end && h->boot_end <= h->aux_beg &&
+		     h->aux_beg <= h->aux_end && h->aux_end <= h->allocator_beg;
+	uint64_t total = h->version == 1 ? h->volu_size : h->total_size;
+
+	if (h->freemap_tid > h->mirror_tid)
+		find_header(c, FIND_HEADER_FREEMAP_TID, 0, slot, NULL, "freemap_tid", h->freemap_tid,
+			    h->mirror_tid);
+	if (!areas || h->allocator_beg < H2_SEGMENT || h->allocator_beg >= H2_ZONE ||
+	    h->allocator_beg >= total)
+		find_header(c, FIND_HEADER_GEOMETRY, 0, slot, NULL, "allocator_beg",
+			    h->allocator_beg, h->aux_end);
+	if (h->allocator_free > h->allocator_size || h->allocator_size > total)
+		find_header(c, FIND_HEADER_GEOMETRY, 0, slot, NULL, "allocator_free",
+			    h->allocator_free, h->allocator_size);
+}
+
+static void compare_copies(struct h2_check *c, const struct header_copy copies[])
+{
+	for (unsigned i = 0; i < H2_HEADER_COPIES_MAX; i++) {
+		for (unsigned j = 0; j < i; j++) {
+			if (!copies[i].good || !copies[j].good ||
+			    copies[i].header.mirror_tid != copies[j].header.mirror_tid ||
+			    memcmp(copies[i].bytes, copies[j].bytes, H2_HEADER_SIZE) == 0)
+				continue;
+			find_header(c, FIND_HEADER_SAME_TID, 0, i, NULL, "mirror_tid",
+				    copies[i].header.mirror_tid, copies[j].header.mirror_tid);
+		}
+	}
+}
+
+static int check_headers(struct h2_check *c)
+{
+	struct header_copy copies[H2_HEADER_COPIES_MAX] = {0};
+	int err = 0;
+
+	begin_phase(c, "headers");
+	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX && !err; slot++) {
+		copies[slot].bytes = malloc(sizeof(*copies[slot].bytes));
+		if (!copies[slot].bytes)
+			err = -ENOMEM;
+	}
+	/* From the last volume to the root, whose copies are then at hand to be compared. */
+	for (unsigned v = h2_volumes_count(c->volumes); !err && v-- > 0;) {
+		for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++)
+			check_copy(c, v, slot, &copies[slot]);
+	}
+	if (!err) {
+		compare_copies(c, copies);
+		for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
+			if (copies[slot].good)
+				check_geometry(c, slot, &copies[slot].header);
+		}
+	}
+	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++)
+		free(copies[slot].bytes);
+	return err;
+}
+
+/* ---- PFSs ---- */
+
+static int add_pfs(struct h2_check *c, const struct h2_pfs_info *info)
+{
+	struct h2_check_pfs *list = realloc(c->pfs, (c->pfs_count + 1) * sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	c->pfs = list;
+	list += c->pfs_count++;
+	memcpy(list->label, info->label, sizeof(list->label));
+	list->inum_counter = info->meta.pfs_inum;
+	list->clid = info->meta.pfs_clid;
+	list->fsid = info->meta.pfs_fsid;
+	list->key = info->key;
+	return 0;
+}
+
+static void compare_pfs(struct h2_check *c, const struct h2_check_pfs *x,
+			const struct h2_check_pfs *y)
+{
+	struct h2_where where = {.pfs = x->label, .inum = H2_INUM_ROOT, .has_inum = true};
+	struct h2_about about = {.where = &where, .object = "PFS", .path = "/"};
+
+	if (strcmp(x->label, y->label) == 0)
+		h2_check_find(c, FIND_PFS_LABEL_TWICE, &about);
+	if (memcmp(&x->clid, &y->clid, sizeof(x->clid)) == 0)
+		h2_check_find(c, FIND_PFS_CLID_TWICE, &about);
+	if (memcmp(&x->fsid, &y->fsid, sizeof(x->fsid)) == 0)
+		h2_check_find(c, FIND_PFS_FSID_TWICE, &about);
+}
+
+/* List the PFSs and compare them with each other (point 4). Damage is the topology's to report. */
+static int list_pfs(struct h2_check *c, struct h2_fs *fs)
+{
+	struct h2_pfs_info info;
+	uint64_t key = 0;
+	int err;
+
+	free(c->pfs);
+	c->pfs = NULL;
+	c->pfs_count = 0;
+	while ((err = h2_pfs_next(fs, key, &info)) != 1) {
+		if (err == -ENOMEM)
+			return err;
+		if (!err)
+			err = add_pfs(c, &info);
+		if (err == -ENOMEM)
+			return err;
+		key = info.key + 1;
+		if (key == 0)
+			break;
+	}
+	for (size_t i = 0; i < c->pfs_count; i++) {
+		for (size_t j = 0; j < i; j++)
+			compare_pfs(c, &c->pfs[i], &c->pfs[j]);
+	}
+	return 0;
+}
+
+/* ---- the trees of one header ---- */
+
+/* Topology and freemap, as often as the map of reached storage needs. */
+static int check_trees(struct h2_check *c)
+{
+	size_t map_bytes = c->options.memory_bytes / 5 * 3;
+	uint64_t begin = 0, total = c->blocks.total_size;
+	int err = 0;
+
+	c->repeated = false;
+	while (!err && begin < total && !h2_check_stopped(c)) {
+		err = h2_reach_init(&c->reach, begin, total, map_bytes);
+		if (err)
+			return err;
+		begin_phase(c, c->older_copy ? "older header copies" : "topology");
+		err = h2_check_topology(c);
+		if (!err && !c->older_copy && !h2_check_stopped(c)) {
+			begin_phase(c, "freemap");
+			err = h2_check_freemap(c);
+		}
+		begin = h2_reach_end(&c->reach);
+		h2_reach_fini(&c->reach);
+		if (c->older_copy)
+			break; /* overlaps within an older copy are looked for in one part only */
+		c->repeated = true;
+	}
+	c->repeated = false;
+	return err;
+}
+
+static int open_fs(struct h2_check *c, h2_report_fn *report, struct h2_fs **fsp)
+{
+	struct h2_fs_options options = {
+		.cache_bytes = CACHE_BYTES / 2,
+		.report = report,
+		.report_user = c,
+	};
+
+	return h2_fs_open(c->volumes, &options, fsp);
+}
+
+static int check_current(struct h2_check *c)
+{
+	struct h2_fs *fs = NULL;
+	int err = open_fs(c, NULL, &fs);
+
+	if (err == -ENOMEM)
+		return err;
+	if (!err) {
+		c->path_fs = fs;
+		err = list_pfs(c, fs);
+	}
+	/* Without a super-root there are no PFSs, but the topology phase tells why. */
+	if (!err || !fs)
+		err = check_trees(c);
+	c->summary->pfs_count = c->pfs_count;
+	if (!err && fs && !h2_check_stopped(c)) {
+		begin_phase(c, "names");
+		err = h2_check_names(c, fs);
+	}
+	c->path_fs = NULL;
+	h2_fs_close(fs);
+	return err;
+}
+
+/* The trees that a mount would show if the newer header copies were lost. */
+static int check_older(struct h2_check *c)
+{
+	struct h2_volume_info info;
+	struct header_copy copy;
+	const struct h2_volume_header *current = h2_volumes_header(c->volumes);
+	int err = 0;
+
+	h2_volumes_info(c->volumes, 0, &info);
+	copy.bytes = malloc(sizeof(*copy.bytes));
+	if (!copy.bytes)
+		return -ENOMEM;
+	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX && !err && !h2_check_stopped(c);
+	     slot++) {
+		if (slot == info.header_slot || slot * H2_HEADER_SPACING >= info.size ||
+		    h2_volumes_read_header(c->volumes, 0, slot, copy.bytes) != 0 ||
+		    h2_volume_header_check(copy.bytes, NULL) != H2_HEADER_GOOD)
+			continue;
+		h2_volume_header_decode(copy.bytes, &copy.header);
+		if (copy.header.mirror_tid >= current->mirror_tid)
+			continue; /* a copy of the same state, as newfs leaves them */
+		c->header = &copy.header;
+		c->older_copy = slot + 1;
+		free(c->pfs);
+		c->pfs = NULL;
+		c->pfs_count = 0;
+		err = check_trees(c);
+	}
+	free(copy.bytes);
+	c->older_copy = 0;
+	c->header = current;
+	return err;
+}
+
+static void sum_up(struct h2_check *c)
+{
+	struct h2_check_summary *s = c->summary;
+
+	s->faults = atomic_load(&c->faults);
+	s->warnings = atomic_load(&c->warnings);
+	s->notes = atomic_load(&c->notes);
+	s->inodes = atomic_load(&c->inodes);
+	s->directories = atomic_load(&c->directories);
+	s->files = atomic_load(&c->files);
+	s->symlinks = atomic_load(&c->symlinks);
+	s->others = atomic_load(&c->others);
+	s->indirect_blocks = atomic_load(&c->indirect_blocks);
+	s->data_blocks = atomic_load(&c->data_blocks);
+	s->name_blocks = atomic_load(&c->name_blocks);
+	s->read_bytes = atomic_load(&c->read_bytes);
+}
+
+int h2_check_run(struct h2_volumes *volumes, const struct h2_check_options *options,
+		 struct h2_check_summary *summary)
+{
+	struct h2_check *c = calloc(1, sizeof(*c));
+	int err;
+
+	memset(summary, 0, sizeof(*summary));
+	if (!c)
+		return -ENOMEM;
+	if (options)
+		c->options = *options;
+	if (c->options.memory_bytes == 0)
+		c->options.memory_bytes = H2_CHECK_MEMORY_DEFAULT;
+	c->volumes = volumes;
+	c->summary = summary;
+	c->header = h2_volumes_header(volumes);
+	h2_mutex_init(&c->lock, H2_RANK_SCAN);
+	err = h2_blocks_init(&c->blocks, volumes, CACHE_BYTES, h2_check_block_report, c);
+	if (!err) {
+		err = check_headers(c);
+		if (!err)
+			err = check_current(c);
+		if (!err && !c->options.best_header_only && !h2_check_stopped(c))
+			err = check_older(c);
+		h2_blocks_fini(&c->blocks);
+	}
+	sum_up(c);
+	if (!err && atomic_load(&c->stop))
+		err = -EINTR;
+	free(c->pfs);
+	h2_mutex_fini(&c->lock);
+	free(c);
+	return err;
+}

@@ -1,0 +1,254 @@
+/*
+ * The freemap against the map of reached storage (BS 16.4 points 8 and 10): what is in use is
+ * marked as allocated, what must never be used too, and each segment's figures fit its bitmap.
+ *
+ * The map may cover a part of the address space only (reach.h); the phase then looks at that part
+ * and is repeated for the others. Sums that need the whole are made in the first pass.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check_impl.h"
+
+struct freemap_check {
+	struct h2_check *c;
+	uint64_t begin, end;    /* the part of the address space that the map covers */
+	uint64_t usable_lo;     /* first segment that can be allocated from */
+	uint64_t usable_hi;     /* end of the last one */
+	uint64_t free_bytes;    /* state 00, in leaves */
+	uint64_t next_zone;     /* zones below it are done */
+	uint64_t reached_bytes, unreached_bytes;
+	struct h2_blockref ref; /* of the leaf being checked */
+};
+
+static void find(struct freemap_check *f, enum h2_finding finding, const struct h2_blockref *ref,
+		 uint64_t offset, const char *member, uint64_t found, uint64_t expected)
+{
+	struct h2_blockref at = {.type = H2_BLOCKREF_FREEMAP_LEAF, .key = offset};
+
+	/* For the state of storage the finding is about that storage, not about the leaf. */
+	if (!ref)
+		at.data_off = offset;
+	h2_check_find(f->c, finding, &(struct h2_about){
+		.ref = ref ? ref : &at,
+		.object = ref ? NULL : "storage",
+		.member = member,
+		.has_values = member != NULL,
+		.found = found,
+		.expected = expected,
+	});
+}
+
+static bool usable(const struct freemap_check *f, uint64_t segment)
+{
+	return segment >= f->usable_lo && segment < f->usable_hi &&
+	       segment % H2_ZONE >= H2_SEGMENT;
+}
+
+static bool mapped(const struct freemap_check *f, uint64_t offset)
+{
+	return offset >= f->begin && offset < f->end;
+}
+
+/* The granules of a usable segment: states against what was reached. */
+static void check_states(struct freemap_check *f, const struct h2_freemap_record *r, uint64_t base)
+{
+	bool any = h2_reach_segment_used(&f->c->reach, base);
+
+	for (unsigned g = 0; g < 256; g++) {
+		unsigned state = (unsigned)(r->bitmap[g / 32] >> (2 * (g % 32)) & 3);
+		uint64_t offset = base + g * (uint64_t)H2_GRANULE;
+		struct h2_reach_granule reached = {0};
+
+		if (any)
+			reached = h2_reach_get(&f->c->reach, offset);
+		if (reached.used)
+			f->reached_bytes += H2_GRANULE;
+		if (reached.used && state != H2_GRANULE_ALLOCATED)
+			find(f, reached.young ? FIND_FREEMAP_LAG : FIND_FREEMAP_STATE, NULL, offset,
+			     "state", state, H2_GRANULE_ALLOCATED);
+		else if (!reached.used && state >= H2_GRANULE_STAGED)
+			f->unreached_bytes += H2_GRANULE;
+	}
+}
+
+/* MF 10.8: linear is aligned, or points into an allocated granule whose rest is not in use. */
+static bool linear_sound(struct freemap_check *f, const struct h2_freemap_record *r, uint64_t base)
+{
+	unsigned g = r->linear / H2_GRANULE;
+	unsigned unit = r->linear % H2_GRANULE / H2_BLOCK_MIN;
+	unsigned state;
+	uint64_t offset = base + r->linear;
+
+	if (r->linear > H2_SEGMENT || r->linear % H2_BLOCK_MIN)
+		return false;
+	if (r->linear % H2_GRANULE == 0)
+		return true;
+	state = (unsigned)(r->bitmap[g / 32] >> (2 * (g % 32)) & 3);
+	if (state != H2_GRANULE_ALLOCATED && state != H2_GRANULE_STAGED)
+		return false;
+	return !mapped(f, offset) || h2_reach_get(&f->c->reach, offset).used >> unit == 0;
+}
+
+static uint64_t count_free(const struct h2_freemap_record *r)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned g = 0; g < 256; g++) {
+		if ((r->bitmap[g / 32] >> (2 * (g % 32)) & 3) == H2_GRANULE_FREE)
+			bytes += H2_GRANULE;
+	}
+	return bytes;
+}
+
+static void check_record(struct freemap_check *f, const struct h2_freemap_record *r, uint64_t base)
+{
+	uint64_t free_bytes = count_free(r);
+
+	if (!usable(f, base)) {
+		for (unsigned w = 0; w < 8; w++) {
+			if (r->bitmap[w] != UINT64_MAX && !f->c->repeated) {
+				find(f, FIND_FREEMAP_UNUSABLE, &f->ref, base, "bitmap", r->bitmap[w],
+				     UINT64_MAX);
+				break;
+			}
+		}
+		return;
+	}
+	if (!f->c->repeated) {
+		f->free_bytes += free_bytes;
+		if (r->avail != free_bytes)
+			find(f, FIND_FREEMAP_AVAIL, NULL, base, "avail", r->avail, free_bytes);
+	}
+	if (!mapped(f, base))
+		return;
+	if (!linear_sound(f, r, base))
+		find(f, FIND_FREEMAP_LINEAR, NULL, base, "linear", r->linear, 0);
+	check_states(f, r, base);
+}
+
+/* Zones without a leaf: nothing may be in use there but what newfs made. */
+static void check_leafless(struct freemap_check *f, uint64_t end)
+{
+	for (; f->next_zone < end; f->next_zone += H2_ZONE) {
+		bool young = true, used = false;
+		uint64_t at = 0;
+
+		for (uint64_t s = f->next_zone; s < f->next_zone + H2_ZONE; s += H2_SEGMENT) {
+			if (!usable(f, s))
+				continue;
+			if (!f->c->repeated)
+				f->free_bytes += H2_SEGMENT;
+			if (!mapped(f, s) || !h2_reach_segment_used(&f->c->reach, s))
+				continue;
+			for (uint64_t o = s; o < s + H2_SEGMENT; o += H2_GRANULE) {
+				struct h2_reach_granule g = h2_reach_get(&f->c->reach, o);
+
+				if (g.used) {
+					f->reached_bytes += H2_GRANULE;
+					at = at ? at : o;
+					used = true;
+					young = young && g.young;
+				}
+			}
+		}
+		if (used)
+			find(f, young ? FIND_FREEMAP_LAG : FIND_FREEMAP_NO_LEAF, NULL, at, NULL, 0, 0);
+	}
+}
+
+static int check_leaf(void *user, const struct h2_blockref *ref,
+		      const struct h2d_freemap_record records[H2_FREEMAP_RECORDS])
+{
+	struct freemap_check *f = user;
+
+	check_leafless(f, ref->key);
+	f->next_zone = ref->key + H2_ZONE;
+	f->ref = *ref;
+	for (unsigned i = 0; i < H2_FREEMAP_RECORDS; i++) {
+		struct h2_freemap_record r;
+
+		h2_freemap_record_decode(&records[i], &r);
+		check_record(f, &r, ref->key + i * H2_SEGMENT);
+	}
+	h2_check_advance(f->c, H2_FREEMAP_BLOCK_SIZE);
+	return h2_check_stopped(f->c) ? -EINTR : 0;
+}
+
+static void check_ref(void *user, const struct h2_blockref *ref)
+{
+	struct freemap_check *f = user;
+
+	if (f->c->repeated)
+		return;
+	f->c->summary->freemap_blocks++;
+	if (ref->mirror_tid > f->c->header->mirror_tid)
+		find(f, FIND_FREEMAP_TID, ref, ref->key, "mirror_tid", ref->mirror_tid,
+		     f->c->header->mirror_tid);
+}
+
+static void report_fault(void *user, const struct h2_freemap_fault *fault)
+{
+	struct freemap_check *f = user;
+
+	/* What lies in the zone of a lost leaf is not known: do not report it a second time. */
+	if (fault->ref->type == H2_BLOCKREF_FREEMAP_LEAF && fault->ref->key >= f->next_zone &&
+	    fault->ref->key % H2_ZONE == 0) {
+		check_leafless(f, fault->ref->key);
+		f->next_zone = fault->ref->key + H2_ZONE;
+	}
+	h2_check_find(f->c, FIND_FREEMAP_BLOCK, &(struct h2_about){
+		.ref = fault->ref,
+		.member = fault->problem.member,
+		.detail = fault->problem.expected,
+	});
+}
+
+/* allocator_free may be up to 4 MiB too large (BS 8.7): the lost part of the first segment. */
+static void check_free_sum(struct freemap_check *f)
+{
+	uint64_t claimed = f->c->header->allocator_free;
+	uint64_t diff = claimed > f->free_bytes ? claimed - f->free_bytes : f->free_bytes - claimed;
+
+	if (diff > H2_SEGMENT)
+		h2_check_find(f->c, FIND_FREEMAP_FREE_SUM, &(struct h2_about){
+			.object = "volume header",
+			.member = "allocator_free",
+			.has_values = true,
+			.found = claimed,
+			.expected = f->free_bytes,
+		});
+}
+
+int h2_check_freemap(struct h2_check *c)
+{
+	uint64_t total = c->blocks.total_size;
+	uint64_t beg = c->header->allocator_beg;
+	struct freemap_check f = {
+		.c = c,
+		.begin = c->reach.begin,
+		.end = h2_reach_end(&c->reach),
+		.usable_lo = beg > total ? total : (beg + H2_SEGMENT - 1) / H2_SEGMENT * H2_SEGMENT,
+		.usable_hi = total / H2_SEGMENT * H2_SEGMENT,
+	};
+	struct h2_freemap_walk walk = {
+		.volumes = c->volumes,
+		.blockset = c->header->freemap_blockset,
+		.leaf = check_leaf,
+		.ref = check_ref,
+		.fault = report_fault,
+		.user = &f,
+	};
+	int err = h2_freemap_walk(&walk);
+
+	if (err)
+		return err == -EINTR ? 0 : err;
+	check_leafless(&f, total);
+	if (!c->repeated) {
+		check_free_sum(&f);
+		c->summary->free_bytes = f.free_bytes;
+	}
+	c->summary->reachable_bytes += f.reached_bytes;
+	c->summary->unreachable_bytes += f.unreached_bytes;
+	return 0;
+}

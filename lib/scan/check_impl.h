@@ -1,0 +1,102 @@
+/*
+ * The state of one check, shared by its phases:
+ *
+ *   headers    every header copy of every volume (check.c)
+ *   topology   all blocks below the super-root, with their check codes (check_topology.c)
+ *   names      directory entries against inodes, for each PFS (check_names.c)
+ *   freemap    the freemap against what topology reached (check_freemap.c)
+ *   older      topology again for each older header copy (check.c)
+ *
+ * Locks: check->lock (H2_RANK_SCAN) covers the reporting of findings and of progress. The counters
+ * are atomic. The map of reached storage has a lock of its own.
+ */
+#ifndef H2_SCAN_CHECK_IMPL_H
+#define H2_SCAN_CHECK_IMPL_H
+
+#include <hammer2/check.h>
+#include <hammer2/fs.h>
+#include <stdatomic.h>
+
+#include "finding.h"
+#include "freemap.h"
+#include "node.h"
+#include "pool.h"
+#include "reach.h"
+
+struct h2_check_pfs {
+	char label[H2_NAME_MAX + 1];
+	uint64_t inum_counter; /* pfs_inum of its root */
+	struct h2_uuid clid, fsid;
+	uint64_t key;
+};
+
+struct h2_check {
+	/* set before the phases begin, then constant */
+	struct h2_volumes *volumes;
+	struct h2_check_options options;
+	struct h2_fs *path_fs; /* to find paths for messages; NULL: none */
+
+	/* set between phases, constant while threads run */
+	const struct h2_volume_header *header; /* whose trees are checked */
+	unsigned older_copy; /* 1..4: an older header copy is checked; 0: the current one */
+	bool repeated;       /* a further pass over the same trees: only the map counts */
+	struct h2_blocks blocks;
+	struct h2_reach reach;
+	struct h2_pool *pool;
+	const char *phase;
+	struct h2_check_pfs *pfs; /* in the order of their keys */
+	size_t pfs_count;
+
+	/* atomic */
+	atomic_bool stop;      /* progress asked to end the check */
+	atomic_int error;      /* what ends the check early: negative errno */
+	atomic_uint_least64_t faults, warnings, notes;
+	atomic_uint_least64_t done_bytes;
+	atomic_uint_least64_t read_bytes;
+	atomic_uint_least64_t inodes, directories, files, symlinks, others;
+	atomic_uint_least64_t indirect_blocks, data_blocks, name_blocks;
+	atomic_uint_least64_t damage; /* blocks that could not be used, in this pass */
+
+	struct h2_mutex lock;
+	/* under lock */
+	unsigned paths_looked_up;
+	uint64_t progress_next; /* done_bytes at which progress is due */
+
+	struct h2_check_summary *summary; /* the caller's; written by the main thread only */
+};
+
+/* What a finding is about; zero members are unknown. */
+struct h2_about {
+	const struct h2_where *where;
+	const struct h2_blockref *ref;
+	const char *object;   /* instead of the blockref's type */
+	const char *member;
+	const char *path;     /* when it is at hand; else looked up by inode number */
+	const char *detail;   /* appended to the finding's sentence */
+	bool has_values;
+	uint64_t found, expected;
+};
+
+/* Report a finding, unless this pass repeats an earlier one. */
+void h2_check_find(struct h2_check *c, enum h2_finding finding, const struct h2_about *about);
+
+/* For h2_blocks: findings of the layers below. */
+void h2_check_block_report(void *user, const struct h2_report *report);
+
+/* Count bytes that were read and tell the progress. */
+void h2_check_advance(struct h2_check *c, uint64_t bytes);
+
+/* End the check early. */
+void h2_check_fail(struct h2_check *c, int error);
+
+static inline bool h2_check_stopped(struct h2_check *c)
+{
+	return atomic_load(&c->stop) || atomic_load(&c->error);
+}
+
+/* The phases. Each returns 0 or what ends the check: -ENOMEM and the like. */
+int h2_check_topology(struct h2_check *c);
+int h2_check_names(struct h2_check *c, struct h2_fs *fs);
+int h2_check_freemap(struct h2_check *c);
+
+#endif

@@ -1,0 +1,406 @@
+/*
+ * Names against inodes, for each PFS (BS 16.4 point 6): every entry leads to an inode of its type,
+ * stands at the hash of its name and has a name of its own; every file has as many names as its
+ * link count says; every directory has one name, in the directory that iparent tells, and can be
+ * reached from the root.
+ *
+ * The inodes of a PFS are taken in windows of ascending numbers that fit the memory: a table of
+ * the window is filled from the inode index, then all directories of the PFS are scanned and the
+ * names that lead into the window counted. Ordinary volumes need one window.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "check_impl.h"
+#include "fs_impl.h"
+
+#define TASKS_MAX 1024u
+#define DIRS_IN_TASK 16u
+#define CLIMB_MAX 100000u
+
+struct entry { /* an inode of the window */
+	uint64_t inum;
+	uint64_t iparent;
+	uint32_t nlinks; /* saturated */
+	atomic_uint_least32_t names;
+	uint8_t type;
+	uint8_t rooted; /* directories: the way up to the root is known to be sound */
+};
+
+struct names {
+	/* constant while threads run */
+	struct h2_check *c;
+	struct h2_pfs *pfs;
+	struct entry *table; /* by inum */
+	size_t count, max;
+	uint64_t lo, hi; /* the window: inode numbers */
+	bool first_window;
+	struct h2_pool *pool;
+
+	/* atomic */
+	atomic_bool damaged; /* a part of the names or inodes could not be read */
+	atomic_uint_least64_t name_count;
+};
+
+static struct entry *find_entry(const struct names *n, uint64_t inum)
+{
+	size_t low = 0, high = n->count;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (n->table[mid].inum < inum)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < n->count && n->table[low].inum == inum ? &n->table[low] : NULL;
+}
+
+/* A finding about a name: the path of its directory plus the name, and the inode it is about. */
+static void find_name(struct names *n, enum h2_finding finding, uint64_t dir_inum,
+		      const struct h2_dirent *ent, uint64_t found, uint64_t expected,
+		      const char *member)
+{
+	struct h2_where where = h2_where_inode(n->pfs, ent->inum);
+	char path[2048] = "", *p = path;
+	size_t len;
+
+	if (n->c->path_fs && h2_inode_path(n->pfs, dir_inum, path, sizeof(path) - 300) == 0) {
+		len = strlen(path);
+		p = path + len;
+		if (len == 0 || path[len - 1] != '/')
+			*p++ = '/';
+	}
+	memcpy(p, ent->name, ent->name_len + 1u);
+	h2_check_find(n->c, finding, &(struct h2_about){
+		.where = &where,
+		.object = "directory entry",
+		.path = path,
+		.member = member,
+		.has_values = member != NULL,
+		.found = found,
+		.expected = expected,
+	});
+}
+
+static void find_inode(struct names *n, enum h2_finding finding, const struct entry *e,
+		       const char *member, uint64_t found, uint64_t expected)
+{
+	struct h2_where where = h2_where_inode(n->pfs, e->inum);
+
+	h2_check_find(n->c, finding, &(struct h2_about){
+		.where = &where,
+		.object = "inode",
+		.member = member,
+		.has_values = member != NULL,
+		.found = found,
+		.expected = expected,
+	});
+}
+
+/* Names of one hash in one directory: hashes of another kind, to find equal ones. */
+struct bucket {
+	uint64_t hash; /* of the names: upper bits of their keys */
+	uint64_t *seen;
+	size_t count, room;
+};
+
+static bool is_double(struct names *n, struct bucket *b, const struct h2_dirent *ent)
+{
+	uint64_t hash = ent->key & ~H2_KEY_COLLISION;
+	uint64_t name = h2_xxh64(ent->name, ent->name_len);
+
+	if (hash != b->hash) {
+		b->hash = hash;
+		b->count = 0;
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->seen[i] == name)
+			return true;
+	}
+	if (b->count == b->room) {
+		size_t room = b->room ? b->room * 2 : 8;
+		uint64_t *seen = realloc(b->seen, room * sizeof(*seen));
+
+		if (!seen) {
+			h2_check_fail(n->c, -ENOMEM);
+			return false;
+		}
+		b->seen = seen;
+		b->room = room;
+	}
+	b->seen[b->count++] = name;
+	return false;
+}
+
+/* What is judged once, whatever the window. */
+static void check_entry(struct names *n, uint64_t dir_inum, struct bucket *bucket,
+			const struct h2_dirent *ent)
+{
+	uint64_t hash = h2_name_hash(ent->name, ent->name_len);
+
+	atomic_fetch_add(&n->name_count, 1);
+	if ((ent->key & ~H2_KEY_COLLISION) != hash)
+		find_name(n, FIND_NAME_HASH, dir_inum, ent, ent->key, hash, "key");
+	if (is_double(n, bucket, ent))
+		find_name(n, FIND_NAME_TWICE, dir_inum, ent, 0, 0, NULL);
+}
+
+/* Legacy inodes (MF 7.6) are in no index. */
+static bool is_legacy(struct names *n, uint64_t inum)
+{
+	struct h2_inode *inode;
+	bool legacy;
+
+	if (h2_inode_get(n->pfs, inum, &inode) != 0)
+		return false;
+	legacy = h2_inode_ref(inode)->key & H2_KEY_VISIBLE;
+	h2_inode_put(inode);
+	return legacy;
+}
+
+static void count_entry(struct names *n, uint64_t dir_inum, const struct h2_dirent *ent)
+{
+	struct entry *e;
+
+	if (ent->inum < n->lo || ent->inum > n->hi)
+		return;
+	e = find_entry(n, ent->inum);
+	if (!e) {
+		if (!is_legacy(n, ent->inum))
+			find_name(n, FIND_NAME_DANGLING, dir_inum, ent, ent->inum, 0, NULL);
+		return;
+	}
+	if (ent->type != e->type)
+		find_name(n, FIND_NAME_TYPE, dir_inum, ent, ent->type, e->type, "type");
+	if (e->type == H2_OBJECT_DIRECTORY && e->iparent != dir_inum)
+		find_name(n, FIND_DIR_PARENT, dir_inum, ent, e->iparent, dir_inum, "iparent");
+	atomic_fetch_add(&e->names, 1);
+}
+
+static void scan_directory(struct names *n, uint64_t inum)
+{
+	struct bucket bucket = {0};
+	struct h2_dir_scan *scan;
+	struct h2_inode *dir;
+	struct h2_dirent ent;
+	int err = h2_inode_get(n->pfs, inum, &dir);
+
+	if (!err) {
+		err = h2_dir_scan_new(dir, 0, &scan);
+		h2_inode_put(dir);
+	}
+	if (err) {
+		atomic_store(&n->damaged, true);
+		return;
+	}
+	while (!h2_check_stopped(n->c) && (err = h2_dir_scan_next(scan, &ent)) != 1) {
+		if (err) {
+			atomic_store(&n->damaged, true);
+			continue;
+		}
+		if (n->first_window)
+			check_entry(n, inum, &bucket, &ent);
+		count_entry(n, inum, &ent);
+	}
+	h2_dir_scan_free(scan);
+	free(bucket.seen);
+	h2_check_advance(n->c, 0);
+}
+
+struct dirs_task {
+	uint64_t inums[DIRS_IN_TASK];
+	unsigned count;
+};
+
+static void run_dirs(void *context, void *arg)
+{
+	const struct dirs_task *t = arg;
+
+	for (unsigned i = 0; i < t->count; i++)
+		scan_directory(context, t->inums[i]);
+}
+
+static void add_dir(struct names *n, struct dirs_task *t, uint64_t inum)
+{
+	t->inums[t->count++] = inum;
+	if (t->count < DIRS_IN_TASK)
+		return;
+	if (!h2_pool_push(n->pool, t))
+		run_dirs(n, t);
+	t->count = 0;
+}
+
+/*
+ * Walk the inode index over [lo, ...): fill the table up to its end, and hand every directory to
+ * the pool when dirs is given. Sets n->hi to the last number that the table covers.
+ */
+static int walk_index(struct names *n, uint64_t lo, struct dirs_task *dirs, bool fill)
+{
+	struct h2_where where = h2_where_inode(n->pfs, H2_INUM_ROOT);
+	struct h2_cursor cursor;
+	struct h2_blockref ref;
+	int err;
+
+	h2_cursor_init(&cursor, &n->c->blocks, &where, H2_TREE_PFS_ROOT, &n->pfs->root, lo,
+		       H2_KEY_VISIBLE - 1);
+	while (!h2_check_stopped(n->c) && (err = h2_cursor_next(&cursor, &ref)) != 1) {
+		const struct h2_inode_meta *m;
+		struct h2_inode *inode;
+
+		if (fill && n->count == n->max) {
+			n->hi = n->table[n->count - 1].inum;
+			break;
+		}
+		if (!err)
+			err = h2_inode_get(n->pfs, ref.key, &inode);
+		if (err) {
+			atomic_store(&n->damaged, true);
+			continue;
+		}
+		m = h2_inode_meta(inode);
+		if (dirs && m->type == H2_OBJECT_DIRECTORY)
+			add_dir(n, dirs, m->inum);
+		if (fill) {
+			struct entry *e = &n->table[n->count++];
+
+			memset(e, 0, sizeof(*e));
+			e->inum = m->inum;
+			e->iparent = m->iparent;
+			e->nlinks = m->nlinks < UINT32_MAX ? (uint32_t)m->nlinks : UINT32_MAX;
+			e->type = m->type;
+		}
+		h2_inode_put(inode);
+	}
+	h2_cursor_fini(&cursor);
+	return atomic_load(&n->c->error);
+}
+
+/* Scan all directories of the PFS: the root, those of the table, and those beyond the window. */
+static int scan_directories(struct names *n)
+{
+	struct dirs_task dirs = {0};
+	int err = 0;
+
+	add_dir(n, &dirs, H2_INUM_ROOT);
+	if (n->lo == 0 && n->hi == UINT64_MAX) {
+		for (size_t i = 0; i < n->count; i++) {
+			if (n->table[i].type == H2_OBJECT_DIRECTORY)
+				add_dir(n, &dirs, n->table[i].inum);
+		}
+	} else {
+		err = walk_index(n, H2_INUM_ROOT + 1, &dirs, false);
+	}
+	run_dirs(n, &dirs);
+	h2_pool_wait(n->pool);
+	return err;
+}
+
+/* Whether the parents of a directory lead to the root. Marks the way that is sound. */
+static bool leads_to_root(struct names *n, struct entry *start)
+{
+	uint64_t inum = start->inum;
+	unsigned steps = 0;
+	struct entry *e;
+
+	while (inum != H2_INUM_ROOT) {
+		e = find_entry(n, inum);
+		if (!e) /* beyond the window, or damaged: not for us to judge */
+			break;
+		if (e->rooted)
+			break;
+		if (e->type != H2_OBJECT_DIRECTORY || ++steps > CLIMB_MAX)
+			return false;
+		inum = e->iparent;
+	}
+	inum = start->inum;
+	while (inum != H2_INUM_ROOT && (e = find_entry(n, inum)) && !e->rooted) {
+		e->rooted = 1;
+		inum = e->iparent;
+	}
+	return true;
+}
+
+static void judge(struct names *n, struct entry *e)
+{
+	uint32_t names = atomic_load(&e->names);
+
+	if (names == 0) {
+		if (e->nlinks > 0) /* 0 was reported with the inode */
+			find_inode(n, FIND_ORPHAN, e, "nlinks", e->nlinks, 0);
+		return;
+	}
+	if (e->type != H2_OBJECT_DIRECTORY) {
+		if (names != e->nlinks)
+			find_inode(n, FIND_LINK_COUNT, e, "nlinks", e->nlinks, names);
+		return;
+	}
+	if (names > 1)
+		find_inode(n, FIND_DIR_NAMES, e, "names", names, 1);
+	if (!leads_to_root(n, e))
+		find_inode(n, FIND_DIR_DETACHED, e, NULL, 0, 0);
+}
+
+static int check_window(struct names *n)
+{
+	int err;
+
+	n->count = 0;
+	n->hi = UINT64_MAX;
+	err = walk_index(n, n->lo > H2_INUM_ROOT ? n->lo : H2_INUM_ROOT + 1, NULL, true);
+	if (!err)
+		err = scan_directories(n);
+	if (err || h2_check_stopped(n->c))
+		return err;
+	for (size_t i = 0; i < n->count && !atomic_load(&n->damaged); i++)
+		judge(n, &n->table[i]);
+	return 0;
+}
+
+static void check_pfs(struct names *n)
+{
+	struct h2_where where = h2_where_inode(n->pfs, H2_INUM_ROOT);
+
+	n->lo = 0;
+	n->first_window = true;
+	do {
+		int err = check_window(n);
+
+		if (err)
+			h2_check_fail(n->c, err);
+		n->first_window = false;
+		n->lo = n->hi + 1;
+	} while (n->lo != 0 && !h2_check_stopped(n->c) && !atomic_load(&n->damaged));
+	if (atomic_load(&n->damaged))
+		h2_check_find(n->c, FIND_NAMES_UNCHECKED,
+			      &(struct h2_about){.where = &where, .object = "PFS"});
+}
+
+int h2_check_names(struct h2_check *c, struct h2_fs *fs)
+{
+	struct names n = {.c = c};
+	int err;
+
+	/* A fifth of the memory: the map of reached storage has the rest. */
+	n.max = c->options.memory_bytes / 5 / sizeof(struct entry);
+	if (n.max < 1024)
+		n.max = 1024;
+	n.table = malloc(n.max * sizeof(struct entry));
+	if (!n.table)
+		return -ENOMEM;
+	err = h2_pool_new(c->options.threads, sizeof(struct dirs_task), TASKS_MAX, run_dirs, &n,
+			  &n.pool);
+	for (size_t i = 0; !err && i < c->pfs_count && !h2_check_stopped(c); i++) {
+		if (h2_pfs_open(fs, c->pfs[i].label, &n.pfs) != 0)
+			continue; /* why was reported by the topology phase */
+		atomic_store(&n.damaged, false);
+		check_pfs(&n);
+		h2_pfs_put(n.pfs);
+	}
+	h2_pool_free(n.pool);
+	c->summary->names = atomic_load(&n.name_count);
+	free(n.table);
+	return err ? err : atomic_load(&c->error);
+}

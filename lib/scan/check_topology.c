@@ -1,0 +1,501 @@
+/*
+ * The topology: every block that the super-root leads to, read once, compared with its check code
+ * and with the rules of BS 16.4 points 3 to 5, 7 to 9, 11 and 12.
+ *
+ * Subtrees are tasks of the thread pool; where its stack is full, the walk goes on in the same
+ * thread. A block that another reference led to before (a snapshot's, or after deduplication) is
+ * compared with this reference's check code too, but what is below it is not walked again.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "check_impl.h"
+#include "compress.h"
+#include "fs_impl.h"
+
+#define TASKS_MAX 4096u
+#define DEPTH_OF_REFERENCE 60u /* DragonFly's kernel gives up there, MF 5.7 */
+
+/* A part of a tree: everything that a task needs to know of the way to it. */
+struct part {
+	struct h2_blockref ref; /* INODE or INDIRECT, checked and entered in the map */
+	enum h2_tree_kind kind; /* of the tree that ref stands in */
+	size_t pfs;             /* index in check->pfs; SIZE_MAX: in the super-root */
+	uint64_t inum;          /* of the inode whose tree it is */
+	uint64_t size;          /* of that inode, bytes */
+	uint64_t lo, hi;        /* the key range that is left at ref */
+	unsigned depth;         /* levels of indirect blocks above ref in this tree */
+	unsigned path_depth;    /* levels of the whole path */
+	uint64_t above[H2_DEPTH_MAX]; /* data_off of the depth indirect blocks above */
+};
+
+static struct h2_where where_of(const struct h2_check *c, const struct part *p)
+{
+	return (struct h2_where){
+		.pfs = p->pfs == SIZE_MAX ? NULL : c->pfs[p->pfs].label,
+		.inum = p->inum,
+		.has_inum = true,
+	};
+}
+
+static void find(struct h2_check *c, enum h2_finding finding, const struct part *p,
+		 const struct h2_blockref *ref)
+{
+	struct h2_where where = where_of(c, p);
+
+	h2_check_find(c, finding, &(struct h2_about){.where = &where, .ref = ref});
+}
+
+static void find_values(struct h2_check *c, enum h2_finding finding, const struct part *p,
+			const struct h2_blockref *ref, const char *member, uint64_t found,
+			uint64_t expected)
+{
+	struct h2_where where = where_of(c, p);
+
+	h2_check_find(c, finding, &(struct h2_about){
+		.where = &where,
+		.ref = ref,
+		.member = member,
+		.has_values = true,
+		.found = found,
+		.expected = expected,
+	});
+}
+
+/* Point 8: where the block lies. Returns what the map says. */
+static enum h2_reach_result place(struct h2_check *c, const struct part *p,
+				  const struct h2_blockref *ref)
+{
+	uint64_t offset = h2_blockref_offset(ref);
+	bool young = ref->mirror_tid > c->header->freemap_tid;
+	enum h2_reach_result result;
+
+	/* newfs lays out the first inodes between the aux area and allocator_beg. */
+	if (offset < c->header->allocator_beg &&
+	    (ref->type != H2_BLOCKREF_INODE || offset < c->header->aux_end))
+		find_values(c, FIND_BLOCK_BELOW_ALLOCATOR, p, ref, "data_off", offset,
+			    c->header->allocator_beg);
+	result = h2_reach_mark(&c->reach, offset, h2_block_size(ref), young);
+	if (result == H2_REACH_OVERLAP)
+		find(c, FIND_BLOCK_OVERLAP, p, ref);
+	return result;
+}
+
+/* Point 11 and the tids of the header. */
+static void check_tids(struct h2_check *c, const struct part *p, const struct h2_blockref *above,
+		       const struct h2_blockref *ref)
+{
+	if (ref->mirror_tid > c->header->mirror_tid)
+		find_values(c, FIND_MIRROR_TID_HEADER, p, ref, "mirror_tid", ref->mirror_tid,
+			    c->header->mirror_tid);
+	if (!above)
+		return;
+	if (ref->mirror_tid > above->mirror_tid && ref->mirror_tid > c->header->freemap_tid)
+		find_values(c, FIND_MIRROR_TID_ORDER, p, ref, "mirror_tid", ref->mirror_tid,
+			    above->mirror_tid);
+	if (ref->modify_tid > above->modify_tid)
+		find_values(c, FIND_MODIFY_TID_ORDER, p, ref, "modify_tid", ref->modify_tid,
+			    above->modify_tid);
+}
+
+/* The sums of MF 3.6 over an array. */
+struct sums {
+	uint64_t data_count, inode_count, leaf_count;
+};
+
+static void add_to_sums(struct sums *sums, const struct h2_blockref *ref)
+{
+	bool inode = ref->type == H2_BLOCKREF_INODE;
+	bool indirect = ref->type == H2_BLOCKREF_INDIRECT;
+
+	if (h2_blockref_radix(ref) != 0)
+		sums->data_count += h2_block_size(ref);
+	sums->data_count += ref->data_count;
+	sums->inode_count += ref->inode_count + (inode ? 1 : 0);
+	sums->leaf_count += indirect ? ref->leaf_count : 1;
+}
+
+static void check_sums(struct h2_check *c, const struct part *p, const struct sums *sums)
+{
+	const struct h2_blockref *ref = &p->ref;
+	uint64_t leaf_count = sums->leaf_count < UINT16_MAX ? sums->leaf_count : UINT16_MAX;
+
+	if (ref->data_count != sums->data_count)
+		find_values(c, FIND_STATISTICS, p, ref, "data_count", ref->data_count,
+			    sums->data_count);
+	if (ref->inode_count != sums->inode_count)
+		find_values(c, FIND_STATISTICS, p, ref, "inode_count", ref->inode_count,
+			    sums->inode_count);
+	if (ref->leaf_count != leaf_count)
+		find_values(c, FIND_STATISTICS, p, ref, "leaf_count", ref->leaf_count, leaf_count);
+}
+
+static void count_block(struct h2_check *c, enum h2_reach_result reached, const struct h2_blockref *ref)
+{
+	if (reached != H2_REACH_NEW || c->repeated || c->older_copy)
+		return;
+	if (ref->type == H2_BLOCKREF_INDIRECT)
+		atomic_fetch_add(&c->indirect_blocks, 1);
+	else if (ref->type == H2_BLOCKREF_DATA)
+		atomic_fetch_add(&c->data_blocks, 1);
+	else if (ref->type == H2_BLOCKREF_DIRENT)
+		atomic_fetch_add(&c->name_blocks, 1);
+}
+
+/* Point 7: the decoded block, and its bytes behind the end of the file. */
+static void check_content(struct h2_check *c, const struct part *p, const struct h2_blockref *ref,
+			  const void *stored, uint8_t *plain)
+{
+	size_t len = 0, used;
+	uint64_t left = p->size - ref->key;
+	int err = h2_data_decode(h2_blockref_comp_algo(ref), stored, h2_block_size(ref), plain,
+				 H2_LOGICAL_BLOCK, &len);
+
+	if (err == -ENOMEM) {
+		h2_check_fail(c, err);
+		return;
+	}
+	if (err) {
+		find(c, FIND_DATA_DECODE, p, ref);
+		return;
+	}
+	used = left < len ? (size_t)left : len;
+	if (!h2_is_zero(plain + used, len - used))
+		find_values(c, FIND_DATA_TAIL, p, ref, "bytes in use", len, used);
+}
+
+static void check_data(struct h2_check *c, const struct part *p, const struct h2_blockref *ref)
+{
+	uint64_t end = p->size;
+	struct h2_where where = where_of(c, p);
+	uint8_t *buf;
+
+	if (ref->key >= end) {
+		find_values(c, FIND_DATA_BEYOND_EOF, p, ref, "key", ref->key, end);
+		end = UINT64_MAX;
+	}
+	if (c->options.skip_data || c->repeated)
+		return;
+	buf = aligned_alloc(4096, 2 * H2_LOGICAL_BLOCK);
+	if (!buf) {
+		h2_check_fail(c, -ENOMEM);
+		return;
+	}
+	if (h2_block_read(&c->blocks, &where, ref, buf) == 0 && end != UINT64_MAX)
+		check_content(c, p, ref, buf, buf + H2_LOGICAL_BLOCK);
+	h2_check_advance(c, h2_block_size(ref));
+	free(buf);
+}
+
+static void check_name_block(struct h2_check *c, const struct part *p,
+			     const struct h2_blockref *ref)
+{
+	struct h2_where where = where_of(c, p);
+	uint8_t block[H2_BLOCK_MIN];
+
+	if (h2_blockref_radix(ref) == 0 || c->repeated)
+		return;
+	h2_block_read(&c->blocks, &where, ref, block);
+	h2_check_advance(c, sizeof(block));
+}
+
+static void walk_inode(struct h2_check *c, const struct part *p, enum h2_reach_result reached);
+static void walk_indirect(struct h2_check *c, const struct part *p, enum h2_reach_result reached);
+
+/* What the walk of a task begins with; the block was entered in the map by who made the task. */
+struct task {
+	struct part part;
+	enum h2_reach_result reached;
+};
+
+static void run_task(void *context, void *arg)
+{
+	struct h2_check *c = context;
+	const struct task *t = arg;
+
+	if (h2_check_stopped(c))
+		return;
+	if (t->part.ref.type == H2_BLOCKREF_INODE)
+		walk_inode(c, &t->part, t->reached);
+	else
+		walk_indirect(c, &t->part, t->reached);
+}
+
+static void descend(struct h2_check *c, const struct task *t)
+{
+	if (!h2_pool_push(c->pool, t))
+		run_task(c, (void *)t);
+}
+
+/* Which PFS an entry of the super-root is; SIZE_MAX where it could not be listed. */
+static size_t pfs_of(const struct h2_check *c, const struct part *p, const struct h2_blockref *ref)
+{
+	if (p->kind != H2_TREE_SUPER_ROOT)
+		return p->pfs;
+	for (size_t i = 0; i < c->pfs_count; i++) {
+		if (c->pfs[i].key == ref->key)
+			return i;
+	}
+	return SIZE_MAX;
+}
+
+/* One non-empty entry of the array that p->ref leads to; above is NULL in the header. */
+static void walk_entry(struct h2_check *c, const struct part *p, const struct h2_blockref *above,
+		       const struct h2_array_entry *e, const struct h2_blockref *ref)
+{
+	struct h2_where where = where_of(c, p);
+	enum h2_reach_result reached = H2_REACH_OUTSIDE;
+	struct task t;
+
+	check_tids(c, p, above, ref);
+	if (h2_blockref_radix(ref) != 0) {
+		reached = place(c, p, ref);
+		if (ref->type != H2_BLOCKREF_DATA && h2_blockref_check_algo(ref) == H2_CHECK_NONE)
+			find(c, FIND_CHECK_NONE, p, ref);
+	}
+	count_block(c, reached, ref);
+	switch (ref->type) {
+	case H2_BLOCKREF_DATA:
+		check_data(c, p, ref);
+		return;
+	case H2_BLOCKREF_DIRENT:
+		check_name_block(c, p, ref);
+		return;
+	default:
+		break;
+	}
+	t.part = *p;
+	t.reached = reached;
+	t.part.ref = *ref;
+	t.part.lo = e->lo > p->lo ? e->lo : p->lo;
+	t.part.hi = e->hi < p->hi ? e->hi : p->hi;
+	if (ref->type == H2_BLOCKREF_INODE) {
+		t.part.pfs = pfs_of(c, p, ref);
+		descend(c, &t);
+		return;
+	}
+	for (unsigned i = 0; i < p->depth; i++) {
+		if (p->above[i] == ref->data_off) {
+			h2_check_find(c, FIND_TREE_LOOP,
+				      &(struct h2_about){.where = &where, .ref = ref});
+			return;
+		}
+	}
+	if (p->depth == H2_DEPTH_MAX || p->path_depth >= 3 * H2_DEPTH_MAX) {
+		find(c, FIND_TREE_DEEP, p, ref);
+		return;
+	}
+	if (p->path_depth >= DEPTH_OF_REFERENCE)
+		find(c, FIND_TREE_DEEP, p, ref);
+	t.part.above[t.part.depth++] = ref->data_off;
+	t.part.path_depth++;
+	descend(c, &t);
+}
+
+/* Rules of the array itself: order, overlap, empty entries, ranges (points 1 and 3). */
+static void check_order(struct h2_check *c, const struct part *p, const struct h2_array *array,
+			const struct h2d_blockref *refs, unsigned count)
+{
+	struct h2_blockref ref;
+	uint64_t last_key = 0;
+	bool first = true;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (refs[i].type == H2_BLOCKREF_EMPTY && le64_get(refs[i].data_off) == 0)
+			continue;
+		h2_blockref_decode(&refs[i], &ref);
+		if (ref.type == H2_BLOCKREF_EMPTY) {
+			find(c, FIND_EMPTY_NOT_ZERO, p, &ref);
+			continue;
+		}
+		if (!first && ref.key < last_key)
+			find_values(c, FIND_ARRAY_ORDER, p, &ref, "key", ref.key, last_key);
+		last_key = ref.key;
+		first = false;
+	}
+	for (unsigned i = 1; !array->disjoint && i < array->count; i++) {
+		if (array->entries[i].lo <= array->entries[i - 1].hi) {
+			h2_blockref_decode(&refs[array->entries[i].slot], &ref);
+			find(c, FIND_ARRAY_OVERLAP, p, &ref);
+		}
+	}
+}
+
+static void walk_array(struct h2_check *c, const struct part *p, const struct h2_array *array,
+		       unsigned count, const struct h2_blockref *above)
+{
+	struct h2_where where = where_of(c, p);
+	struct sums sums = {0};
+
+	check_order(c, p, array, array->refs, count);
+	for (unsigned i = 0; i < array->count && !h2_check_stopped(c); i++) {
+		const struct h2_array_entry *e = &array->entries[i];
+		struct h2_blockref ref;
+
+		h2_blockref_decode(&array->refs[e->slot], &ref);
+		if (h2_block_check_ref(&c->blocks, &where, &ref, p->kind) != 0)
+			continue;
+		add_to_sums(&sums, &ref);
+		if (e->hi < p->lo || e->lo > p->hi) {
+			find_values(c, FIND_KEY_OUTSIDE, p, &ref, "key", ref.key, p->lo);
+			continue;
+		}
+		walk_entry(c, p, above, e, &ref);
+	}
+	if (above)
+		check_sums(c, p, &sums);
+}
+
+static void walk_indirect(struct h2_check *c, const struct part *p, enum h2_reach_result reached)
+{
+	struct h2_where where = where_of(c, p);
+	unsigned radix = h2_blockref_radix(&p->ref);
+	struct h2_node *node;
+	int err;
+
+	if (radix != 12 && radix != 14 && radix != 16)
+		find_values(c, FIND_INDIRECT_SIZE, p, &p->ref, "data_off size code", radix, 14);
+	err = h2_node_get(&c->blocks, &where, &p->ref, &node);
+	if (err == -ENOMEM)
+		h2_check_fail(c, err);
+	if (err)
+		return;
+	h2_check_advance(c, h2_block_size(&p->ref));
+	if (node->array.count == 0)
+		find(c, FIND_INDIRECT_EMPTY, p, &p->ref);
+	if (reached != H2_REACH_SEEN)
+		walk_array(c, p, &node->array,
+			   (unsigned)(h2_block_size(&p->ref) / H2_BLOCKREF_SIZE), &p->ref);
+	h2_node_put(&c->blocks, node);
+}
+
+static void count_inode(struct h2_check *c, enum h2_reach_result reached, unsigned type)
+{
+	if (reached != H2_REACH_NEW || c->repeated || c->older_copy)
+		return;
+	atomic_fetch_add(&c->inodes, 1);
+	if (type == H2_OBJECT_DIRECTORY)
+		atomic_fetch_add(&c->directories, 1);
+	else if (type == H2_OBJECT_FILE)
+		atomic_fetch_add(&c->files, 1);
+	else if (type == H2_OBJECT_SYMLINK)
+		atomic_fetch_add(&c->symlinks, 1);
+	else
+		atomic_fetch_add(&c->others, 1);
+}
+
+/* Point 4: the root inode of a PFS. */
+static void check_pfs_root(struct h2_check *c, const struct part *p, const struct h2_inode_meta *m)
+{
+	uint64_t hash = h2_name_hash(m->filename, m->name_len);
+
+	if (!(p->ref.flags & H2_BLOCKREF_PFSROOT))
+		find(c, FIND_PFS_BLOCKREF_FLAG, p, &p->ref);
+	if (!(m->op_flags & H2_INODE_PFSROOT))
+		find(c, FIND_PFS_FLAG, p, &p->ref);
+	if ((p->ref.key & ~H2_KEY_COLLISION) != hash)
+		find_values(c, FIND_PFS_KEY, p, &p->ref, "key", p->ref.key, hash);
+	if (m->name_key != p->ref.key)
+		find_values(c, FIND_PFS_NAME_KEY, p, &p->ref, "name_key", m->name_key, p->ref.key);
+}
+
+static enum h2_inode_place place_of(const struct part *p)
+{
+	switch (p->kind) {
+	case H2_TREE_SUPER_ROOT_SET:
+		return H2_PLACE_SUPER_ROOT;
+	case H2_TREE_SUPER_ROOT:
+		return H2_PLACE_PFS_ROOT;
+	default:
+		return p->ref.key & H2_KEY_VISIBLE ? H2_PLACE_LEGACY : H2_PLACE_INDEX;
+	}
+}
+
+static enum h2_tree_kind kind_below(const struct part *p, const struct h2_inode_meta *m)
+{
+	switch (p->kind) {
+	case H2_TREE_SUPER_ROOT_SET:
+		return H2_TREE_SUPER_ROOT;
+	case H2_TREE_SUPER_ROOT:
+		return H2_TREE_PFS_ROOT;
+	default:
+		return m->type == H2_OBJECT_DIRECTORY ? H2_TREE_DIRECTORY : H2_TREE_FILE;
+	}
+}
+
+static void check_index_inode(struct h2_check *c, const struct part *p,
+			      const struct h2_inode_meta *m)
+{
+	uint64_t counter = p->pfs == SIZE_MAX ? UINT64_MAX : c->pfs[p->pfs].inum_counter;
+
+	/* A mount hands out numbers from pfs_inum + 1 on, MF 11.5. */
+	if (m->inum > counter)
+		find_values(c, FIND_INUM_COUNTER, p, &p->ref, "inum", m->inum, counter);
+	if (m->nlinks == 0)
+		find(c, FIND_INODE_NLINKS_ZERO, p, &p->ref);
+	if (m->type == H2_OBJECT_DIRECTORY && m->nlinks > 1)
+		find_values(c, FIND_DIR_LINK_COUNT, p, &p->ref, "nlinks", m->nlinks, 1);
+}
+
+static void walk_inode(struct h2_check *c, const struct part *p, enum h2_reach_result reached)
+{
+	enum h2_inode_place inode_place = place_of(p);
+	struct part below = *p;
+	struct h2_inode_meta m;
+	struct h2d_inode d;
+	struct h2_root root;
+	struct h2_where where;
+
+	below.inum = inode_place == H2_PLACE_PFS_ROOT ? H2_INUM_ROOT : p->ref.key;
+	where = where_of(c, &below);
+	if (h2_inode_load(&c->blocks, &where, &p->ref, inode_place, &d, &m) != 0)
+		return;
+	h2_check_advance(c, sizeof(d));
+	count_inode(c, reached, m.type);
+	if (reached == H2_REACH_SEEN)
+		return;
+	below.inum = m.inum;
+	below.kind = kind_below(p, &m);
+	below.size = m.size;
+	below.lo = 0;
+	below.hi = UINT64_MAX;
+	below.depth = 0;
+	below.path_depth++;
+	if (inode_place == H2_PLACE_PFS_ROOT)
+		check_pfs_root(c, &below, &m);
+	else if (inode_place == H2_PLACE_INDEX)
+		check_index_inode(c, &below, &m);
+	if (m.op_flags & H2_INODE_DIRECTDATA)
+		return;
+	h2_root_init(&root, d.u.blockset);
+	if (below.kind == H2_TREE_FILE && m.type != H2_OBJECT_FILE && m.type != H2_OBJECT_SYMLINK &&
+	    root.array.count > 0)
+		find(c, FIND_SPECIAL_CONTENT, &below, &p->ref);
+	walk_array(c, &below, &root.array, H2_BLOCKSET_COUNT, &p->ref);
+}
+
+int h2_check_topology(struct h2_check *c)
+{
+	struct h2d_blockref set[H2_BLOCKSET_COUNT];
+	struct h2_root root;
+	struct part top = {
+		.kind = H2_TREE_SUPER_ROOT_SET,
+		.pfs = SIZE_MAX,
+		.hi = UINT64_MAX,
+	};
+	int err;
+
+	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
+		h2_blockref_encode(&c->header->sroot_blockset[i], &set[i]);
+	h2_root_init(&root, set);
+	err = h2_pool_new(c->options.threads, sizeof(struct task), TASKS_MAX, run_task, c,
+			  &c->pool);
+	if (err)
+		return err;
+	walk_array(c, &top, &root.array, H2_BLOCKSET_COUNT, NULL);
+	h2_pool_wait(c->pool);
+	h2_pool_free(c->pool);
+	c->pool = NULL;
+	return atomic_load(&c->error);
+}

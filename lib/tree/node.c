@@ -1,0 +1,147 @@
+/* Arrays of blockrefs and the nodes of trees; see node.h. */
+#include "node.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Last key of a range; hostile keybits and keys must not overflow. */
+static uint64_t range_last(const struct h2d_blockref *d)
+{
+	uint64_t key = le64_get(d->key);
+	uint64_t span = d->keybits < 64 ? (UINT64_C(1) << d->keybits) - 1 : 0;
+
+	return span > UINT64_MAX - key ? UINT64_MAX : key + span;
+}
+
+/* Insertion sort: arrays are sorted already but for damage and hostility, and have 512 entries. */
+static void sort_entries(struct h2_array *array)
+{
+	struct h2_array_entry *e = array->entries;
+
+	for (unsigned i = 1; i < array->count; i++) {
+		struct h2_array_entry moving = e[i];
+		unsigned j = i;
+
+		while (j > 0 && e[j - 1].lo > moving.lo) {
+			e[j] = e[j - 1];
+			j--;
+		}
+		e[j] = moving;
+	}
+}
+
+void h2_array_init(struct h2_array *array, const struct h2d_blockref *refs, unsigned count,
+		   struct h2_array_entry *entries)
+{
+	*array = (struct h2_array){.refs = refs, .entries = entries, .disjoint = true};
+	for (unsigned i = 0; i < count; i++) {
+		if (refs[i].type == H2_BLOCKREF_EMPTY)
+			continue;
+		entries[array->count++] = (struct h2_array_entry){
+			.lo = le64_get(refs[i].key),
+			.hi = range_last(&refs[i]),
+			.slot = (uint16_t)i,
+		};
+	}
+	sort_entries(array);
+	for (unsigned i = 0; i < array->count; i++) {
+		bool last = i + 1 == array->count;
+
+		/*
+		 * What an entry with impossible keybits covered is unknown. Let it claim all up to
+		 * the next one: a reader then gets an error there instead of a hole.
+		 */
+		if (refs[entries[i].slot].keybits > 63)
+			entries[i].hi = last ? UINT64_MAX
+					: entries[i + 1].lo > entries[i].lo ? entries[i + 1].lo - 1
+									   : entries[i].lo;
+		if (!last && entries[i].hi >= entries[i + 1].lo)
+			array->disjoint = false;
+	}
+}
+
+unsigned h2_array_find(const struct h2_array *array, uint64_t key)
+{
+	unsigned low = 0, high = array->count;
+
+	if (!array->disjoint) {
+		while (low < array->count && array->entries[low].hi < key)
+			low++;
+		return low;
+	}
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (array->entries[mid].hi < key)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+void h2_root_init(struct h2_root *root, const struct h2d_blockref refs[H2_BLOCKSET_COUNT])
+{
+	memcpy(root->refs, refs, sizeof(root->refs));
+	h2_array_init(&root->array, root->refs, H2_BLOCKSET_COUNT, root->entries);
+}
+
+static void free_node(struct h2_cached *cached)
+{
+	free(cached); /* entries and bytes lie behind the node in one piece of memory */
+}
+
+/* One piece of memory: the node, its entries, the block. */
+static struct h2_node *alloc_node(size_t size, unsigned count, struct h2_array_entry **entries,
+				  void **block)
+{
+	size_t entries_bytes = count * sizeof(**entries);
+	size_t bytes = sizeof(struct h2_node) + entries_bytes + size;
+	struct h2_node *node = malloc(bytes);
+
+	if (!node)
+		return NULL;
+	memset(node, 0, sizeof(*node));
+	*entries = (struct h2_array_entry *)(node + 1);
+	*block = (uint8_t *)*entries + entries_bytes;
+	node->cached.size_bytes = bytes;
+	node->cached.free = free_node;
+	return node;
+}
+
+int h2_node_get(struct h2_blocks *blocks, const struct h2_where *where,
+		const struct h2_blockref *ref, struct h2_node **nodep)
+{
+	struct h2_cache_key key = h2_block_cache_key(ref, H2_CACHE_NODE);
+	struct h2_cached *cached = h2_cache_get(blocks->cache, &key);
+	size_t size = h2_block_size(ref);
+	unsigned count = (unsigned)(size / H2_BLOCKREF_SIZE);
+	struct h2_array_entry *entries;
+	struct h2_node *node;
+	void *block;
+	int err;
+
+	assert(h2_is_interior(ref));
+	if (cached) {
+		*nodep = (struct h2_node *)cached;
+		return 0;
+	}
+	node = alloc_node(size, count, &entries, &block);
+	if (!node)
+		return -ENOMEM;
+	err = h2_block_read(blocks, where, ref, block);
+	if (err) {
+		free(node);
+		return err;
+	}
+	h2_array_init(&node->array, block, count, entries);
+	node->cached.key = key;
+	*nodep = (struct h2_node *)h2_cache_insert(blocks->cache, &node->cached, false);
+	return 0;
+}
+
+void h2_node_put(struct h2_blocks *blocks, struct h2_node *node)
+{
+	if (node)
+		h2_cache_put(blocks->cache, &node->cached);
+}
