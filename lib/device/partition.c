@@ -7,6 +7,7 @@
  */
 #include "partition.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <hammer2/report.h>
 #include <libdeflate.h>
@@ -49,7 +50,7 @@ struct mbr {
 	struct mbr_entry entries[MBR_ENTRIES];
 	le16 signature;
 };
-_Static_assert(sizeof(struct mbr) == MBR_SECTOR, "an MBR is one sector");
+static_assert(sizeof(struct mbr) == MBR_SECTOR, "an MBR is one sector");
 
 #define GPT_SIGNATURE "EFI PART"
 #define GPT_ARRAY_MAX (1u << 20) /* bytes of entries that we read; the usual array has 16 KiB */
@@ -70,7 +71,7 @@ struct gpt_header {
 	le32 entry_size; /* bytes */
 	le32 entries_crc;
 };
-_Static_assert(sizeof(struct gpt_header) == 92, "a GPT header has 92 bytes that mean something");
+static_assert(sizeof(struct gpt_header) == 92, "a GPT header has 92 bytes that mean something");
 
 struct gpt_entry {
 	uint8_t type_guid[16]; /* zero: unused */
@@ -80,7 +81,7 @@ struct gpt_entry {
 	le64 attributes;
 	uint8_t name[72];
 };
-_Static_assert(sizeof(struct gpt_entry) == 128, "a GPT entry has at least 128 bytes");
+static_assert(sizeof(struct gpt_entry) == 128, "a GPT entry has at least 128 bytes");
 
 #define LABEL_MAGIC 0xc4464c59u
 #define LABEL_PARTITIONS 16u
@@ -93,7 +94,7 @@ struct label_partition {
 	uint8_t type_uuid[16];
 	uint8_t storage_uuid[16];
 };
-_Static_assert(sizeof(struct label_partition) == 64, "a disklabel64 partition has 64 bytes");
+static_assert(sizeof(struct label_partition) == 64, "a disklabel64 partition has 64 bytes");
 
 struct label {
 	uint8_t reserved0[512];
@@ -111,8 +112,8 @@ struct label {
 	uint8_t reserved1[64];
 	struct label_partition partitions[LABEL_PARTITIONS];
 };
-_Static_assert(sizeof(struct label) == 1736, "a disklabel64 has 1736 bytes");
-_Static_assert(offsetof(struct label, partitions) == 712, "disklabel64");
+static_assert(sizeof(struct label) == 1736, "a disklabel64 has 1736 bytes");
+static_assert(offsetof(struct label, partitions) == 712, "disklabel64");
 
 static bool is_letter(char c)
 {
@@ -353,6 +354,16 @@ static int find_slice(struct h2_device *dev, const struct name *name, struct ext
 
 /* ---- disklabel64 ---- */
 
+/* From the magic number through the last of the count partitions. */
+static uint32_t label_crc(const struct label *label, uint32_t count)
+{
+	size_t begin = offsetof(struct label, magic);
+	size_t end = offsetof(struct label, partitions) + count * sizeof(struct label_partition);
+
+	return crc_without((const uint8_t *)label + begin, end - begin,
+			   offsetof(struct label, crc) - begin);
+}
+
 /* Narrow *extent, a slice or the whole device, to a partition of the label that it begins with. */
 static int find_label_partition(struct h2_device *dev, char letter, struct extent *extent)
 {
@@ -373,11 +384,7 @@ static int find_label_partition(struct h2_device *dev, char letter, struct exten
 	count = le32_get(label.partition_count);
 	if (count > LABEL_PARTITIONS)
 		return -H2_ECORRUPT;
-	if (crc_without(label.magic.b,
-			offsetof(struct label, partitions) - offsetof(struct label, magic) +
-				count * sizeof(struct label_partition),
-			offsetof(struct label, crc) - offsetof(struct label, magic)) !=
-	    le32_get(label.crc))
+	if (label_crc(&label, count) != le32_get(label.crc))
 		return -H2_ECHECK;
 	if (index >= count)
 		return -ENOENT;

@@ -15,7 +15,7 @@
 #include "check_impl.h"
 #include "fs_impl.h"
 
-#define TASKS_MAX 1024u
+#define TASKS_MAX 256u
 #define DIRS_IN_TASK 16u
 #define CLIMB_MAX 100000u
 

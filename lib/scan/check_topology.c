@@ -14,7 +14,7 @@
 #include "compress.h"
 #include "fs_impl.h"
 
-#define TASKS_MAX 4096u
+#define TASKS_MAX 512u
 #define DEPTH_OF_REFERENCE 60u /* DragonFly's kernel gives up there, MF 5.7 */
 
 /* A part of a tree: everything that a task needs to know of the way to it. */

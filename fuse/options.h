@@ -1,0 +1,52 @@
+/*
+ * What the user asked for: the command line of mount.hammer2, as typed or as mount(8) calls its
+ * helpers, and the options behind -o.
+ */
+#ifndef FUSE_OPTIONS_H
+#define FUSE_OPTIONS_H
+
+#include <hammer2/volume.h>
+#include <stdbool.h>
+
+/* Exit codes, those of mount(8). */
+enum exit_code {
+	EXIT_OK = 0,
+	EXIT_USAGE = 1,  /* incorrect invocation or permissions */
+	EXIT_SYSTEM = 2, /* out of memory, cannot fork, no FUSE */
+	EXIT_MOUNT = 32, /* mount failure */
+};
+
+struct options {
+	const char *spec_text; /* as given; borrowed from argv */
+	const char *dir;       /* as given; borrowed from argv */
+	struct h2_spec spec;
+	char *label;           /* by @LABEL or pfs=; NULL: none was given */
+	uint64_t offset;       /* bytes */
+	size_t cache_bytes;    /* 0: the default */
+	int header_copy;       /* 1..4; 0: the best */
+	bool foreground;
+	bool debug;
+	bool verbose;
+	bool sloppy;       /* ignore unknown options */
+	bool read_only;    /* asked for */
+	bool read_write;   /* asked for; mount(8) always does unless told ro */
+	bool remount;
+	bool allow_other;
+	bool nosuid, nodev, noexec;
+	char *security; /* SELinux contexts for the kernel, "context=...,..."; NULL: none */
+};
+
+/*
+ * Take the arguments apart. Returns true; or false with the exit code in *code, after a message
+ * (or, for --help and --version, their text). Release with options_fini() in either case.
+ */
+bool options_parse(struct options *options, int argc, char **argv, int *code);
+void options_fini(struct options *options);
+
+/*
+ * The options of one mount as libfuse's "-o" takes them, names escaped. Returns a string to be
+ * freed, or NULL without memory.
+ */
+char *options_for_fuse(const struct options *options);
+
+#endif

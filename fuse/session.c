@@ -1,0 +1,424 @@
+/*
+ * A mounted PFS and its threads.
+ *
+ * Waking another thread costs more than answering most requests, so a pool that takes turns is
+ * slow. Here one thread at a time, the leader, takes requests from the kernel and answers names and
+ * attributes itself. Before it turns to something longer (file contents, listings) it lets another
+ * thread lead. When names and attributes turn out slow, because they come from a disk, the leader
+ * lets go before those too, until they are fast again; so a cold cache is read by all threads and a
+ * warm one is served by the thread whose CPU has it.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "ops.h"
+
+#define PROGRAM "mount.hammer2"
+#define THREADS_MIN 4
+#define THREADS_MAX 16
+#define WAKE_SIGNAL SIGUSR1
+#define SLOW_NS 300000        /* a request that takes longer has waited for a disk */
+#define SLOW_MEMORY 64u       /* how many requests that is remembered for */
+
+struct session {
+	/* set at start, then constant */
+	struct fuse_session *fuse;
+	struct ops_view view;
+	char *dir;
+	char dev[32]; /* "MAJOR:MINOR" of the mount; empty: not found */
+	int event_fd;
+	unsigned threads_count;
+	pthread_t threads[THREADS_MAX];
+
+	/* held by the leader */
+	pthread_mutex_t leader;
+
+	/* atomic */
+	atomic_uint running; /* threads that have not ended */
+	atomic_bool stopping;
+	atomic_uint slow;    /* requests for which the leader lets go first */
+	atomic_bool tuned;
+};
+
+/* ---- the kernel's mounts ---- */
+
+static struct fuse_session *new_fuse_session(const char *o, bool debug, void *userdata)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	struct fuse_session *fuse = NULL;
+	char read_max[32];
+
+	/* To be told when mounting, when starting, and in the answer to the kernel's first request. */
+	snprintf(read_max, sizeof(read_max), "-omax_read=%u", OPS_READ_MAX);
+	if (fuse_opt_add_arg(&args, PROGRAM) == 0 && fuse_opt_add_arg(&args, read_max) == 0 &&
+	    (!o || (fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, o) == 0)) &&
+	    (!debug || fuse_opt_add_arg(&args, "-d") == 0))
+		fuse = fuse_session_new(&args, &ops_table, sizeof(ops_table), userdata);
+	fuse_opt_free_args(&args);
+	return fuse;
+}
+
+/*
+ * libfuse frees its copy of the mount point's name only when it unmounts, and here it must not: one
+ * string for each process that mounts, which is no reason for it to fail under a leak checker.
+ */
+#ifdef __SANITIZE_ADDRESS__
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:fuse_session_mount";
+}
+
+const char *__lsan_default_options(void);
+const char *__lsan_default_options(void)
+{
+	return "print_suppressions=0";
+}
+#endif
+
+int session_mount(const struct options *options, const char *dir, int *fdp)
+{
+	struct ops_view unused = {.pfs = NULL};
+	struct fuse_session *fuse;
+	char *text = options_for_fuse(options);
+	int fd = -1;
+
+	if (!text)
+		return EXIT_SYSTEM;
+	fuse = new_fuse_session(text, false, &unused);
+	free(text);
+	if (!fuse)
+		return EXIT_SYSTEM;
+	/* libfuse and fusermount3 say what went wrong. */
+	if (fuse_session_mount(fuse, dir) == 0) {
+		fd = fcntl(fuse_session_fd(fuse), F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			fuse_session_unmount(fuse);
+	}
+	/* Closes its own descriptor and leaves the mount alone. */
+	fuse_session_destroy(fuse);
+	*fdp = fd;
+	return fd >= 0 ? EXIT_OK : EXIT_MOUNT;
+}
+
+static int run_fusermount(const char *path)
+{
+	char *argv[] = {"fusermount3", "-u", "-z", "-q", "--", (char *)(uintptr_t)path, NULL};
+	extern char **environ;
+	pid_t pid;
+	int status, err = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
+
+	if (err)
+		return -err;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return status == 0 ? 0 : -EPERM;
+}
+
+void session_detach_path(const char *dir)
+{
+	if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno == EPERM)
+		(void)run_fusermount(dir); /* where it fails the mount is left dead, for the user */
+}
+
+/* Undo the octal escapes of mountinfo in place. */
+static void unescape(char *text)
+{
+	char *out = text;
+
+	while (*text) {
+		if (text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] && text[3]) {
+			*out++ = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 |
+					(text[3] - '0'));
+			text += 4;
+		} else {
+			*out++ = *text++;
+		}
+	}
+	*out = '\0';
+}
+
+/* Call fn for each mount until it returns false. */
+static void each_mount(bool (*fn)(void *user, const char *dev, const char *dir), void *user)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL, dev[32];
+	size_t size = 0;
+	bool more = true;
+
+	if (!f)
+		return;
+	while (more && getline(&line, &size, f) > 0) {
+		char *dir = NULL;
+
+		if (sscanf(line, "%*d %*d %31s %*s %ms", dev, &dir) == 2) {
+			unescape(dir);
+			more = fn(user, dev, dir);
+		}
+		free(dir);
+	}
+	free(line);
+	fclose(f);
+}
+
+/* The last mount on a path is the one that is seen. */
+static bool remember_dev(void *user, const char *dev, const char *dir)
+{
+	struct session *s = user;
+
+	if (strcmp(dir, s->dir) == 0)
+		snprintf(s->dev, sizeof(s->dev), "%s", dev);
+	return true;
+}
+
+static bool detach_if_ours(void *user, const char *dev, const char *dir)
+{
+	const struct session *s = user;
+
+	if (strcmp(dev, s->dev) == 0)
+		session_detach_path(dir);
+	return true;
+}
+
+void session_unmount(struct session *s)
+{
+	if (s->dev[0])
+		each_mount(detach_if_ours, s);
+}
+
+/*
+ * Let the kernel read ahead OPS_READ_AHEAD; it grants 128 KiB to whom merely asks. Only
+ * possible once it has got the answer to its first request, and only for root.
+ */
+static void tune_read_ahead(const struct session *s)
+{
+	char path[80], text[16];
+	int fd, len;
+
+	len = snprintf(text, sizeof(text), "%u", OPS_READ_AHEAD >> 10);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", s->dev);
+	fd = s->dev[0] ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return;
+	/* A smaller read-ahead does no harm. */
+	if (write(fd, text, (size_t)len) < 0)
+		log_line(LOG_INFO, "%s: read-ahead stays at the system's default", s->dir);
+	close(fd);
+}
+
+/* ---- threads ---- */
+
+static void do_nothing(int signal_number)
+{
+	(void)signal_number;
+}
+
+void session_prepare_process(void)
+{
+	struct sigaction act = {.sa_handler = do_nothing}; /* no SA_RESTART: reads shall end */
+
+	sigaction(WAKE_SIGNAL, &act, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static uint32_t opcode_of(const struct fuse_buf *buf)
+{
+	struct fuse_in_header header;
+
+	if (buf->flags & FUSE_BUF_IS_FD || buf->size < sizeof(header))
+		return 0;
+	memcpy(&header, buf->mem, sizeof(header));
+	return header.opcode;
+}
+
+static bool is_long(uint32_t opcode)
+{
+	return opcode == FUSE_READ || opcode == FUSE_READDIR || opcode == FUSE_READDIRPLUS ||
+	       opcode == FUSE_LSEEK || opcode == 0;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Answer a short request and learn from how long it took. */
+static void process_short(struct session *s, const struct fuse_buf *buf)
+{
+	uint64_t begin = now_ns();
+	unsigned slow;
+
+	fuse_session_process_buf(s->fuse, buf);
+	slow = atomic_load_explicit(&s->slow, memory_order_relaxed);
+	if (now_ns() - begin > SLOW_NS)
+		slow = SLOW_MEMORY;
+	else if (slow > 0)
+		slow--;
+	/* A lost update between two threads moves the guess by one; it stays a guess. */
+	atomic_store_explicit(&s->slow, slow, memory_order_relaxed);
+}
+
+/* Take the next request. Returns false when there will be none. */
+static bool receive(struct session *s, struct fuse_buf *buf)
+{
+	while (!atomic_load(&s->stopping)) {
+		int n = fuse_session_receive_buf(s->fuse, buf);
+
+		if (n > 0)
+			return true;
+		if (n == -EINTR || n == -EAGAIN)
+			continue;
+		if (n < 0)
+			log_line(LOG_ERR, "%s: reading requests failed: %s", s->dir, strerror(-n));
+		atomic_store(&s->stopping, true);
+	}
+	return false;
+}
+
+static void lead(struct session *s, struct fuse_buf *buf)
+{
+	pthread_mutex_lock(&s->leader);
+	while (receive(s, buf)) {
+		uint32_t opcode = opcode_of(buf);
+
+		if (opcode != FUSE_INIT && !atomic_load(&s->tuned) && !atomic_exchange(&s->tuned, true))
+			tune_read_ahead(s);
+		if (is_long(opcode)) {
+			pthread_mutex_unlock(&s->leader);
+			fuse_session_process_buf(s->fuse, buf);
+			pthread_mutex_lock(&s->leader);
+		} else if (opcode != FUSE_INIT && atomic_load(&s->slow) > 0) {
+			pthread_mutex_unlock(&s->leader);
+			process_short(s, buf);
+			pthread_mutex_lock(&s->leader);
+		} else {
+			process_short(s, buf);
+		}
+	}
+	pthread_mutex_unlock(&s->leader);
+}
+
+static void *serve(void *arg)
+{
+	struct session *s = arg;
+	struct fuse_buf buf = {.mem = NULL};
+
+	lead(s, &buf);
+	free(buf.mem);
+	ops_thread_end();
+	if (atomic_fetch_sub(&s->running, 1) == 1)
+		(void)eventfd_write(s->event_fd, 1); /* fails only when it is already very readable */
+	return NULL;
+}
+
+static unsigned threads_wanted(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (cpus * 2 < THREADS_MIN)
+		return THREADS_MIN;
+	return cpus * 2 > THREADS_MAX ? THREADS_MAX : (unsigned)cpus * 2;
+}
+
+/* Returns 0 if at least one thread runs. */
+static int start_threads(struct session *s)
+{
+	unsigned wanted = threads_wanted();
+	int err = 0;
+
+	atomic_store(&s->running, wanted);
+	while (!err && s->threads_count < wanted) {
+		err = pthread_create(&s->threads[s->threads_count], NULL, serve, s);
+		if (!err)
+			s->threads_count++;
+	}
+	if (s->threads_count == 0)
+		return -err;
+	if (s->threads_count < wanted &&
+	    atomic_fetch_sub(&s->running, wanted - s->threads_count) == wanted - s->threads_count)
+		(void)eventfd_write(s->event_fd, 1);
+	return 0;
+}
+
+int session_start(struct h2_pfs *pfs, int fd, const char *dir, bool debug, int event_fd,
+		  struct session **sessionp)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	char path[32];
+	int err = -ENOMEM;
+
+	if (!s) {
+		h2_pfs_put(pfs);
+		close(fd);
+		return -ENOMEM;
+	}
+	s->view.pfs = pfs;
+	s->event_fd = event_fd;
+	pthread_mutex_init(&s->leader, NULL);
+	s->dir = strdup(dir);
+	s->fuse = new_fuse_session(NULL, debug, &s->view);
+	snprintf(path, sizeof(path), "/dev/fd/%d", fd);
+	if (!s->fuse || fuse_session_mount(s->fuse, path) != 0)
+		close(fd);
+	else if (s->dir) {
+		each_mount(remember_dev, s);
+		err = start_threads(s);
+	}
+	if (err) {
+		session_free(s);
+		return err;
+	}
+	*sessionp = s;
+	return 0;
+}
+
+bool session_ended(const struct session *s)
+{
+	return atomic_load(&s->running) == 0;
+}
+
+void session_stop(struct session *s)
+{
+	atomic_store(&s->stopping, true);
+	for (unsigned i = 0; i < s->threads_count; i++)
+		pthread_kill(s->threads[i], WAKE_SIGNAL);
+}
+
+void session_free(struct session *s)
+{
+	for (unsigned i = 0; i < s->threads_count; i++)
+		pthread_join(s->threads[i], NULL);
+	if (s->fuse)
+		fuse_session_destroy(s->fuse);
+	pthread_mutex_destroy(&s->leader);
+	h2_pfs_put(s->view.pfs);
+	free(s->dir);
+	free(s);
+}
+
+const char *session_dir(const struct session *s)
+{
+	return s->dir;
+}

@@ -1,0 +1,48 @@
+/*
+ * One mounted PFS: the kernel's mount, the FUSE session, and the threads that serve it.
+ */
+#ifndef FUSE_SESSION_H
+#define FUSE_SESSION_H
+
+#include <hammer2/fs.h>
+#include <stdbool.h>
+
+#include "options.h"
+
+struct session;
+
+/*
+ * Make the kernel's mount on the absolute path dir. Returns EXIT_OK and the FUSE descriptor, or
+ * another exit code after a message.
+ */
+int session_mount(const struct options *options, const char *dir, int *fdp);
+
+/* Take whatever is mounted on dir away from there, also while it is in use. */
+void session_detach_path(const char *dir);
+
+/*
+ * Serve the PFS on the FUSE descriptor of a mount on dir. Owns pfs and fd from then on, also when
+ * it fails. When the mount is gone and the last thread has ended, 1 is added to the eventfd
+ * event_fd. Returns 0 or -errno.
+ */
+int session_start(struct h2_pfs *pfs, int fd, const char *dir, bool debug, int event_fd,
+		  struct session **sessionp);
+
+/* Whether all threads have ended. */
+bool session_ended(const struct session *session);
+
+/* Take all mounts of the session away; threads end once nobody uses them any more. */
+void session_unmount(struct session *session);
+
+/* Make the threads end now. To be repeated until they have: one may have been about to wait. */
+void session_stop(struct session *session);
+
+/* Release an ended session. */
+void session_free(struct session *session);
+
+const char *session_dir(const struct session *session);
+
+/* To be called once in a process that serves: session_stop() interrupts threads with a signal. */
+void session_prepare_process(void);
+
+#endif
