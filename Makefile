@@ -1,0 +1,50 @@
+# A short front for meson and ninja. Every target first installs the Debian packages that are
+# missing (tools/packages), or says how to.
+#
+#   make            build; the programs are then in build/bin/
+#   make run        mount IMAGE (default: a small fixture) at MNT (default: ./mnt) and list it
+#   make test       build and run all tests
+#   make sanitize   run the tests under Address-, UndefinedBehavior- and ThreadSanitizer
+#   make fuzz       fuzz for SECONDS (default: 60) each target
+#   make bench      measure reading against ext4 (root)
+#   make install    install (PREFIX, DESTDIR)
+
+BUILD ?= build
+IMAGE ?=
+MNT ?= ./mnt
+SECONDS ?= 60
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: all packages run test sanitize fuzz bench install clean
+
+all: packages
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX) >$(BUILD).log || \
+		{ cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+	@ninja -C $(BUILD) --quiet
+
+packages:
+	@tools/install-packages
+
+run: all
+	@tools/run "$(BUILD)" "$(MNT)" "$(IMAGE)"
+
+test: all
+	@tools/test "$(BUILD)"
+
+sanitize: packages
+	@tools/sanitize
+
+fuzz: packages
+	@tools/fuzz "$(SECONDS)"
+
+bench: all
+	@tools/bench "$(BUILD)"
+
+install: all
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
+
+clean:
+	rm -rf build build-*
