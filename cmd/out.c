@@ -169,6 +169,13 @@ const char *out_object_type(unsigned type)
 	return names[type];
 }
 
+const char *out_pfs_type(unsigned type)
+{
+	const char *name = h2_pfs_type_name(type);
+
+	return strcmp(name, "?") == 0 ? "ILLEGAL" : name;
+}
+
 const char *out_mode(uint32_t mode, char text[OUT_MODE_TEXT])
 {
 	static const struct {

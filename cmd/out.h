@@ -39,6 +39,9 @@ const char *out_comp(unsigned comp_algo, char text[OUT_COMP_TEXT]);
 /* "file", "dir", "symlink", "fifo", "chr", "blk", "socket"; "?" for others. */
 const char *out_object_type(unsigned type);
 
+/* The type of a PFS as DragonFly writes it: "MASTER"; "ILLEGAL" for numbers without a name. */
+const char *out_pfs_type(unsigned type);
+
 #define OUT_MODE_TEXT 11
 /* "drwxr-xr-x", as ls has it. */
 const char *out_mode(uint32_t mode, char text[OUT_MODE_TEXT]);

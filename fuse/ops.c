@@ -17,8 +17,6 @@
 #include "ops.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -60,27 +58,6 @@ static int errno_for_user(int err)
 static void reply_error(fuse_req_t req, int err)
 {
 	fuse_reply_err(req, errno_for_user(err));
-}
-
-/* A name that leads to no inode is damage, not a missing name. */
-static int dangling(struct h2_pfs *pfs, uint64_t dir, const struct h2_dirent *ent)
-{
-	char message[96];
-
-	snprintf(message, sizeof(message), "a name leads to inode %" PRIu64 ", which does not exist",
-		 ent->inum);
-	log_report(NULL, &(struct h2_report){
-		.severity = H2_FAULT,
-		.error = -H2_ECORRUPT,
-		.code = "dangling-name",
-		.pfs = h2_pfs_get_info(pfs)->label,
-		.object = "directory entry",
-		.message = message,
-		.flags = H2_REPORT_HAS_INUM | H2_REPORT_HAS_KEY,
-		.inum = dir,
-		.key = ent->key,
-	});
-	return -H2_ECORRUPT;
 }
 
 /* ---- attributes and names ---- */
@@ -152,8 +129,7 @@ static int get_named(struct h2_pfs *pfs, struct h2_inode *dir, const char *name,
 	err = h2_dir_lookup(dir, name, strlen(name), &ent);
 	if (err)
 		return err;
-	err = h2_inode_get(pfs, ent.inum, inodep);
-	return err == -ENOENT ? dangling(pfs, h2_inode_meta(dir)->inum, &ent) : err;
+	return h2_dirent_get(dir, &ent, inodep);
 }
 
 static int look_up(struct h2_pfs *pfs, fuse_ino_t parent, const char *name,
@@ -591,13 +567,18 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const unsigned wanted = FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS |
 				       FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-				       FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_READ |
+				       FUSE_CAP_ASYNC_READ |
 				       FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPLICIT_INVAL_DATA;
 	struct ops_view *view = userdata;
 
 	conn->want |= conn->capable & wanted;
 	/* Attributes that differ would drop the page cache; they never do. */
 	conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
+	/*
+	 * Attributes with every listing: left to itself the kernel asks for them in the first batch
+	 * only, and then for each name alone.
+	 */
+	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
 	conn->max_readahead = OPS_READ_AHEAD;
 	conn->max_read = OPS_READ_MAX;
 	view->no_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;

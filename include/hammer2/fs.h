@@ -141,6 +141,12 @@ struct h2_dirent {
  */
 int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t name_len, struct h2_dirent *ent);
 
+/*
+ * Get the inode that an entry of dir leads to. As h2_inode_get(), but a missing inode is damage: it
+ * is reported and -H2_ECORRUPT.
+ */
+int h2_dirent_get(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep);
+
 /* A scan of a directory in key order, "." and ".." not included. Not to be shared by threads. */
 struct h2_dir_scan;
 

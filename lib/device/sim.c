@@ -546,8 +546,8 @@ struct h2_sim *h2_sim_clone(struct h2_sim *sim)
 	if (!clone)
 		return NULL;
 	h2_mutex_lock(&sim->lock);
-	done = map_copy(&clone->durable, &sim->durable) &&
-	       map_copy(&clone->cached, &sim->cached) && log_copy(clone, sim);
+	done = map_copy(&clone->durable, &sim->durable) && map_copy(&clone->cached, &sim->cached) &&
+	       log_copy(clone, sim);
 	h2_mutex_unlock(&sim->lock);
 	if (!done) {
 		h2_sim_free(clone);

@@ -114,6 +114,22 @@ int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t len, struct h2_
 	return 0;
 }
 
+int h2_dirent_get(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep)
+{
+	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
+	struct h2_blockref ref = {.type = H2_BLOCKREF_DIRENT, .key = ent->key};
+	int err = h2_inode_get(dir->pfs, ent->inum, inodep);
+
+	if (err != -ENOENT)
+		return err;
+	return h2_block_report(h2_inode_blocks(dir), &where, &ref, "name-dangling",
+			       &(struct h2_problem){
+				       .member = "inum",
+				       .expected = "the number of an inode that exists",
+				       .found = ent->inum,
+			       });
+}
+
 struct h2_dir_scan {
 	struct h2_inode *dir;
 	struct h2_cursor cursor;

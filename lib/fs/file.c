@@ -41,8 +41,8 @@ static int report_decode(struct h2_inode *inode, const struct h2_blockref *ref, 
 		return err;
 	return h2_block_report(h2_inode_blocks(inode), &where, ref, "bad-compression",
 			       &(struct h2_problem){
-				       .member = "compressed data",
-				       .expected = "a stream of its algorithm that yields at most "
+				       .member = "methods",
+				       .expected = "the algorithm of a stream that yields at most "
 						   "65536 bytes",
 				       .found = ref->methods,
 			       });

@@ -289,21 +289,19 @@ static int step(struct h2_pfs *pfs, struct h2_inode **inodep, const char *name, 
 {
 	struct h2_inode *dir = *inodep, *next;
 	struct h2_dirent ent;
-	uint64_t inum;
-	int err = 0;
+	int err;
 
 	if (dir->meta.type != H2_OBJECT_DIRECTORY)
 		return -ENOTDIR;
 	if (len == 1 && name[0] == '.')
 		return 0;
 	if (len == 2 && name[0] == '.' && name[1] == '.') {
-		inum = h2_dir_parent(dir);
+		err = h2_inode_get(pfs, h2_dir_parent(dir), &next);
 	} else {
 		err = h2_dir_lookup(dir, name, len, &ent);
-		inum = ent.inum;
+		if (!err)
+			err = h2_dirent_get(dir, &ent, &next);
 	}
-	if (!err)
-		err = h2_inode_get(pfs, inum, &next);
 	if (err)
 		return err;
 	h2_inode_put(dir);
@@ -323,15 +321,15 @@ int h2_path_lookup(struct h2_pfs *pfs, const char *path, struct h2_inode **inode
 
 		if (len > 0)
 			err = step(pfs, &inode, path, len);
-		else if (inode->meta.type != H2_OBJECT_DIRECTORY)
+		path += len;
+		/* "file/" is as wrong as "file/name". */
+		if (!err && *path == '/' && inode->meta.type != H2_OBJECT_DIRECTORY)
 			err = -ENOTDIR;
 		if (err) {
 			h2_inode_put(inode);
 			return err;
 		}
-		path += len;
-		if (*path == '/')
-			path++;
+		path += *path == '/';
 	}
 	*inodep = inode;
 	return 0;

@@ -83,8 +83,7 @@ void h2_check_find(struct h2_check *c, enum h2_finding finding, const struct h2_
 	    finding != FIND_FREEMAP_LINEAR)
 		return;
 	if (about->detail) {
-		snprintf(message, sizeof(message), "%s (%s: expected %s)", row->text,
-			 about->member ? about->member : "block", about->detail);
+		snprintf(message, sizeof(message), "%s (%s)", row->text, about->detail);
 		r.message = message;
 	}
 	if (about->where) {
@@ -94,7 +93,9 @@ void h2_check_find(struct h2_check *c, enum h2_finding finding, const struct h2_
 	}
 	if (ref) {
 		if (!r.object)
-			r.object = h2_blockref_type_name(ref->type);
+			r.object = ref->type <= H2_BLOCKREF_FREEMAP_LEAF
+					   ? h2_blockref_type_name(ref->type)
+					   : "blockref";
 		r.key = ref->key;
 		r.media = h2_blockref_offset(ref);
 		r.flags |= H2_REPORT_HAS_KEY | H2_REPORT_HAS_MEDIA;
@@ -217,7 +218,7 @@ static void check_copy(struct h2_check *c, unsigned volume, unsigned slot, struc
 		return;
 	}
 	if (state != H2_HEADER_GOOD) {
-		find_header(c, FIND_HEADER_DAMAGED, volume, slot, h2_header_state_name(state), "CRC",
+		find_header(c, FIND_HEADER_DAMAGED, volume, slot, h2_header_state_name(state), NULL,
 			    0, 0);
 		return;
 	}

@@ -5,8 +5,7 @@
  * The map may cover a part of the address space only (reach.h); the phase then looks at that part
  * and is repeated for the others. Sums that need the whole are made in the first pass.
  */
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "check_impl.h"
 
@@ -190,6 +189,7 @@ static void check_ref(void *user, const struct h2_blockref *ref)
 static void report_fault(void *user, const struct h2_freemap_fault *fault)
 {
 	struct freemap_check *f = user;
+	char detail[160];
 
 	/* What lies in the zone of a lost leaf is not known: do not report it a second time. */
 	if (fault->ref->type == H2_BLOCKREF_FREEMAP_LEAF && fault->ref->key >= f->next_zone &&
@@ -197,10 +197,12 @@ static void report_fault(void *user, const struct h2_freemap_fault *fault)
 		check_leafless(f, fault->ref->key);
 		f->next_zone = fault->ref->key + H2_ZONE;
 	}
+	snprintf(detail, sizeof(detail), "%s: expected %s", fault->problem.member,
+		 fault->problem.expected);
 	h2_check_find(f->c, FIND_FREEMAP_BLOCK, &(struct h2_about){
 		.ref = fault->ref,
 		.member = fault->problem.member,
-		.detail = fault->problem.expected,
+		.detail = detail,
 	});
 }
 

@@ -30,7 +30,8 @@ static void report(const struct h2_blocks *blocks, const struct h2_where *where,
 {
 	r->severity = H2_FAULT;
 	r->pfs = where->pfs;
-	r->object = h2_blockref_type_name(ref->type);
+	r->object = ref->type <= H2_BLOCKREF_FREEMAP_LEAF ? h2_blockref_type_name(ref->type)
+							   : "blockref";
 	r->inum = where->inum;
 	r->key = ref->key;
 	r->media = h2_blockref_offset(ref);

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Read damaged variants of the images and see that the damage stays where it is.
 
-For each damaged/ID.json: make the variant, read all of it with golden-dump, and judge the outcome by
-the table CASES: volumes that must be refused are refused; elsewhere everything that the damage does
-not touch equals the manifest, and what it does touch gives errors, never other data than the
+For each damaged/ID.json: make the variant, read all of it with golden-dump, and judge the outcome
+by the table CASES: volumes that must be refused are refused; elsewhere everything that the damage
+does not touch equals the manifest, and what it does touch gives errors, never other data than the
 undamaged image has. fsck.hammer2 must find the damage and name it. Nothing may crash or hang.
 
 "random-flips" changes bytes at random in an image whose blocks all have check codes: whatever is
@@ -364,7 +364,8 @@ def check_random(collection, dump, fsck, name, seed):
             except Failure as failure:
                 problems = [str(failure)]
             if problems:
-                return [f"{name}: round {number} of seed {seed}, offsets and masks {chosen}:"] + problems
+                return [f"{name}: round {number} of seed {seed}, offsets and masks "
+                        f"{chosen}:"] + problems
             flip_bytes(volumes[0], chosen.items())
     return []
 

@@ -1,4 +1,4 @@
-"""Test images and their manifests, for the scripts that compare a filesystem with what is known of it.
+"""Test images and their manifests, for scripts that compare a filesystem with what is known of it.
 
 A collection of images is a folder with NAME.img.zst (or NAME.vol0.img.zst, NAME.vol1.img.zst ...),
 NAME.jsonl (or NAME.jsonl.zst) and damaged/ID.json; tests/fixtures is a small one that belongs to

@@ -1,0 +1,105 @@
+/*
+ * What the verbs of the hammer2 program share: options, messages, and opening what the arguments
+ * name.
+ */
+#ifndef CMD_HAMMER2_H
+#define CMD_HAMMER2_H
+
+#include <hammer2/fs.h>
+
+#include "out.h"
+
+enum { /* exit codes */
+	EXIT_DONE = 0,
+	EXIT_PROBLEM = 1, /* something could not be done, or is damaged */
+	EXIT_USAGE = 2,
+};
+
+/* The options that were given; main.c has the table of which verb takes which. */
+struct options {
+	bool json;
+	bool quiet;
+	bool verbose;
+	bool all;
+	bool empty;
+	bool force;
+	bool long_list;
+	bool recursive;
+	bool tar;
+	bool verify;
+	int header;         /* 1..4; 0: the best */
+	int depth;          /* 0: no bound */
+	int threads;        /* 0: one for each CPU */
+	uint64_t offset;    /* bytes */
+	size_t cache_bytes; /* 0: the library's default */
+	uint64_t min_mirror_tid, min_modify_tid;
+	const char *label; /* NULL: none */
+	const char *path;  /* NULL: none */
+};
+
+/* One call of the program. */
+struct call {
+	struct options options;
+	const char *verb;
+	int argc; /* arguments behind the verb */
+	char **argv;
+	struct json *json; /* NULL without --json */
+};
+
+/* Print "hammer2: " and the message to standard error, with a line end. */
+__attribute__((format(printf, 1, 2))) void complain(const char *format, ...);
+
+/* The same for a path within a PFS: "hammer2: LABEL:/path: message". Any thread may call it. */
+__attribute__((format(printf, 3, 4))) void complain_path(const char *label, const char *path,
+							  const char *format, ...);
+
+/* ---- opening what the arguments name (target.c) ---- */
+
+enum target_kind {
+	TARGET_VOLUMES, /* the headers only */
+	TARGET_FS,      /* and the super-root */
+	TARGET_PFS,     /* and the PFS that the label names */
+};
+
+struct target {
+	struct h2_spec spec; /* of all arguments together */
+	struct h2_volumes *volumes;
+	struct h2_fs *fs;
+	struct h2_pfs *pfs;
+	const char *label; /* of the PFS; borrowed */
+};
+
+/*
+ * Open what count arguments name, each VOLUME[:VOLUME...][@LABEL]; "a b" means the same as "a:b".
+ * What goes wrong is printed. Returns EXIT_DONE and the target, to be closed with target_close(),
+ * or another exit code.
+ */
+int target_open(struct call *call, char **args, int count, enum target_kind kind,
+		struct target *target);
+void target_close(struct target *target);
+
+/* All PFSs, sorted by label; *count of them. What is damaged is printed and counted in *damaged. */
+struct h2_pfs_info *target_list_pfs(struct target *target, size_t *count, unsigned *damaged);
+
+/* "MASTER", or "SNAPSHOT" and the like for other subtypes (BS 10.1). */
+const char *pfs_kind_name(const struct h2_inode_meta *meta);
+
+/* Memory or exit. */
+void *must_alloc(void *memory);
+
+/* ---- the verbs; each returns an exit code ---- */
+
+int verb_cat(struct call *call);
+int verb_dhash(struct call *call);
+int verb_extract(struct call *call);
+int verb_freemap(struct call *call);
+int verb_hash(struct call *call);
+int verb_info(struct call *call);
+int verb_ls(struct call *call);
+int verb_pfs_list(struct call *call);
+int verb_show(struct call *call);
+int verb_stat(struct call *call);
+int verb_tree(struct call *call);
+int verb_volhdr(struct call *call);
+
+#endif

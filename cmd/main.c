@@ -1,0 +1,321 @@
+/*
+ * hammer2: look at and copy from HAMMER2 volumes. This file has the tables of verbs and options
+ * and takes the command line apart; the work is done in verb_*.c, extract.c and tar.c.
+ */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hammer2.h"
+
+/* Options by the bit that a verb's mask has for them. */
+enum {
+	HAS_ALL = 1u << 0,
+	HAS_CACHE = 1u << 1,
+	HAS_DEPTH = 1u << 2,
+	HAS_EMPTY = 1u << 3,
+	HAS_FORCE = 1u << 4,
+	HAS_HEADER = 1u << 5,
+	HAS_JSON = 1u << 6,
+	HAS_LABEL = 1u << 7,
+	HAS_LONG = 1u << 8,
+	HAS_MIN_MIRROR = 1u << 9,
+	HAS_MIN_MODIFY = 1u << 10,
+	HAS_OFFSET = 1u << 11,
+	HAS_PATH = 1u << 12,
+	HAS_QUIET = 1u << 13,
+	HAS_RECURSIVE = 1u << 14,
+	HAS_TAR = 1u << 15,
+	HAS_THREADS = 1u << 16,
+	HAS_VERBOSE = 1u << 17,
+	HAS_VERIFY = 1u << 18,
+	HAS_HELP = 1u << 19,
+	HAS_VERSION = 1u << 20,
+};
+
+#define HAS_VOLUME (HAS_HEADER | HAS_JSON | HAS_OFFSET | HAS_QUIET | HAS_VERBOSE)
+#define HAS_FILES (HAS_VOLUME | HAS_CACHE | HAS_LABEL)
+
+static const struct verb {
+	const char *name;
+	const char *args;
+	const char *help;
+	int (*run)(struct call *call);
+	unsigned options;
+	int args_min, args_max; /* args_max -1: any number */
+} verbs[] = {
+	{"info", "VOLUME...", "what the volumes are: a summary", verb_info, HAS_VOLUME, 1, -1},
+	{"volhdr", "VOLUME...", "every field of the volume headers, and their check codes",
+	 verb_volhdr, HAS_VOLUME | HAS_ALL, 1, -1},
+	{"show", "VOLUME...", "the whole topology: every block reference and inode", verb_show,
+	 HAS_VOLUME | HAS_VERIFY | HAS_DEPTH | HAS_LABEL | HAS_EMPTY | HAS_MIN_MIRROR |
+		 HAS_MIN_MODIFY,
+	 1, -1},
+	{"freemap", "VOLUME...", "the freemap: its leaves and totals", verb_freemap, HAS_VOLUME, 1,
+	 -1},
+	{"pfs-list", "VOLUME...", "the PFSs, sorted by label", verb_pfs_list,
+	 HAS_VOLUME | HAS_CACHE, 1, -1},
+	{"ls", "SPEC [PATH]", "list a directory", verb_ls, HAS_FILES | HAS_LONG | HAS_RECURSIVE, 1,
+	 2},
+	{"stat", "SPEC [PATH...]", "space, compression and checks of files (all, with -v)",
+	 verb_stat, HAS_FILES, 1, -1},
+	{"cat", "SPEC PATH...", "write files to standard output", verb_cat, HAS_FILES & ~HAS_JSON, 2,
+	 -1},
+	{"tree", "SPEC [PATH]", "draw a directory and all below it", verb_tree,
+	 HAS_FILES | HAS_DEPTH, 1, 2},
+	{"extract", "SPEC [--path PATH] DEST | --tar",
+	 "copy a PFS or a path out, as files or as a tar stream on standard output", verb_extract,
+	 HAS_FILES | HAS_FORCE | HAS_PATH | HAS_TAR | HAS_THREADS, 1, 2},
+	{"hash", "NAME...", "the directory hash of names", verb_hash, HAS_JSON, 1, -1},
+	{"dhash", "NAME...", "the check code of the blocks of long names", verb_dhash, HAS_JSON, 1,
+	 -1},
+};
+#define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
+
+/* Where an option's value goes. */
+enum opt_kind { OPT_NONE, OPT_FLAG, OPT_TEXT, OPT_INT, OPT_SIZE, OPT_U64 };
+
+static const struct opt {
+	unsigned bit;
+	char letter; /* 0: none */
+	const char *name;
+	const char *arg; /* NULL: takes none */
+	const char *help;
+	enum opt_kind kind;
+	size_t member; /* of struct options */
+	uint64_t min, max;
+} opts[] = {
+#define TO(member) offsetof(struct options, member)
+	{HAS_ALL, 'a', "all", NULL, "all header copies, not only the best of each volume",
+	 OPT_FLAG, TO(all), 0, 0},
+	{HAS_CACHE, 0, "cache", "SIZE", "memory for blocks that may be needed again (64M)",
+	 OPT_SIZE, TO(cache_bytes), 1, SIZE_MAX / 2},
+	{HAS_DEPTH, 0, "depth", "N", "at most N levels", OPT_INT, TO(depth), 1, INT32_MAX},
+	{HAS_EMPTY, 0, "empty", NULL, "show empty block references, too", OPT_FLAG, TO(empty), 0,
+	 0},
+	{HAS_FORCE, 'f', "force", NULL, "allow a destination that is not empty", OPT_FLAG,
+	 TO(force), 0, 0},
+	{HAS_HEADER, 0, "header", "N", "use header copy N (1 to 4) instead of the best", OPT_INT,
+	 TO(header), 1, H2_HEADER_COPIES_MAX},
+	{HAS_JSON, 'j', "json", NULL, "JSON output", OPT_FLAG, TO(json), 0, 0},
+	{HAS_LABEL, 0, "label", "LABEL", "the PFS of that label", OPT_TEXT, TO(label), 0, 0},
+	{HAS_LONG, 'l', "long", NULL, "with attributes", OPT_FLAG, TO(long_list), 0, 0},
+	{HAS_MIN_MIRROR, 0, "min-mirror-tid", "TID", "leave out what has a lower mirror_tid",
+	 OPT_U64, TO(min_mirror_tid), 0, UINT64_MAX},
+	{HAS_MIN_MODIFY, 0, "min-modify-tid", "TID", "leave out what has a lower modify_tid",
+	 OPT_U64, TO(min_modify_tid), 0, UINT64_MAX},
+	{HAS_OFFSET, 0, "offset", "BYTES", "where the volume begins in its file", OPT_U64,
+	 TO(offset), 0, INT64_MAX},
+	{HAS_PATH, 'p', "path", "PATH", "only that file or directory", OPT_TEXT, TO(path), 0, 0},
+	{HAS_QUIET, 'q', "quiet", NULL, "print less", OPT_FLAG, TO(quiet), 0, 0},
+	{HAS_RECURSIVE, 'R', "recursive", NULL, "subdirectories, too", OPT_FLAG, TO(recursive), 0,
+	 0},
+	{HAS_TAR, 0, "tar", NULL, "write a tar stream (pax format) to standard output", OPT_FLAG,
+	 TO(tar), 0, 0},
+	{HAS_THREADS, 0, "threads", "N", "how many threads (one for each CPU, 2 to 16)", OPT_INT,
+	 TO(threads), 1, 256},
+	{HAS_VERBOSE, 'v', "verbose", NULL, "print more; name damaged blocks", OPT_FLAG,
+	 TO(verbose), 0, 0},
+	{HAS_VERIFY, 0, "verify", NULL, "read file data, too, and compare its check codes",
+	 OPT_FLAG, TO(verify), 0, 0},
+	{HAS_HELP, 'h', "help", NULL, "print this", OPT_NONE, 0, 0, 0},
+	{HAS_VERSION, 'V', "version", NULL, "print the version", OPT_NONE, 0, 0, 0},
+#undef TO
+};
+#define OPT_COUNT (sizeof(opts) / sizeof(opts[0]))
+
+static const struct verb *find_verb(const char *name)
+{
+	for (size_t i = 0; i < VERB_COUNT; i++) {
+		if (strcmp(verbs[i].name, name) == 0)
+			return &verbs[i];
+	}
+	return NULL;
+}
+
+static void print_option(FILE *to, const struct opt *o)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+	if (o->letter)
+		fprintf(to, "  -%c, %-22s %s\n", o->letter, text, o->help);
+	else
+		fprintf(to, "      %-22s %s\n", text, o->help);
+}
+
+static void usage(FILE *to)
+{
+	fputs("usage: hammer2 VERB [options] arguments\n"
+	      "Look at and copy from HAMMER2 volumes that are not mounted. Nothing is changed.\n\n",
+	      to);
+	for (size_t i = 0; i < VERB_COUNT; i++)
+		fprintf(to, "  %-9s %-32s %s\n", verbs[i].name, verbs[i].args, verbs[i].help);
+	fputs("\nSPEC is VOLUME[:VOLUME...][@LABEL]: all volumes of a filesystem, and a PFS.\n"
+	      "\"hammer2 VERB --help\" tells the options of a verb; see also hammer2(8).\n",
+	      to);
+}
+
+static void verb_usage(FILE *to, const struct verb *verb)
+{
+	fprintf(to, "usage: hammer2 %s [options] %s\n%s: %s.\n\n", verb->name, verb->args,
+		verb->name, verb->help);
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		if (opts[i].bit & (verb->options | HAS_HELP))
+			print_option(to, &opts[i]);
+	}
+}
+
+/* Take in one option. Returns false where its argument is not what it should be. */
+static bool set_option(struct options *options, const struct opt *o, const char *arg)
+{
+	void *member = (char *)options + o->member;
+	uint64_t number = 0;
+
+	if (o->kind >= OPT_INT &&
+	    (parse_size(arg, &number) != 0 || number < o->min || number > o->max))
+		return false;
+	switch (o->kind) {
+	case OPT_NONE:
+		break;
+	case OPT_FLAG:
+		*(bool *)member = true;
+		break;
+	case OPT_TEXT:
+		*(const char **)member = arg;
+		return *arg != '\0';
+	case OPT_INT:
+		*(int *)member = (int)number;
+		break;
+	case OPT_SIZE:
+		*(size_t *)member = (size_t)number;
+		break;
+	case OPT_U64:
+		*(uint64_t *)member = number;
+		break;
+	}
+	return true;
+}
+
+/* The tables that getopt_long() wants. */
+struct getopt_tables {
+	struct option longs[OPT_COUNT + 1];
+	char shorts[2 * OPT_COUNT + 1];
+};
+
+static void fill_tables(struct getopt_tables *t)
+{
+	char *s = t->shorts;
+
+	memset(t, 0, sizeof(*t));
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		t->longs[i] = (struct option){
+			.name = opts[i].name,
+			.has_arg = opts[i].arg ? required_argument : no_argument,
+			.val = 256 + (int)i,
+		};
+		if (!opts[i].letter)
+			continue;
+		*s++ = opts[i].letter;
+		if (opts[i].arg)
+			*s++ = ':';
+	}
+}
+
+static const struct opt *find_opt(int value)
+{
+	if (value >= 256)
+		return &opts[value - 256];
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		if (opts[i].letter == value)
+			return &opts[i];
+	}
+	return NULL;
+}
+
+/* Options may stand anywhere. Returns false after a message; *given receives their bits. */
+static bool parse_options(struct call *call, int argc, char **argv, unsigned *given)
+{
+	struct getopt_tables tables;
+	int value;
+
+	fill_tables(&tables);
+	*given = 0;
+	while ((value = getopt_long(argc, argv, tables.shorts, tables.longs, NULL)) != -1) {
+		const struct opt *o = find_opt(value);
+
+		if (!o) /* getopt_long() has said what is wrong */
+			return false;
+		*given |= o->bit;
+		if (!set_option(&call->options, o, optarg)) {
+			complain("--%s %s: not a value that this option takes", o->name, optarg);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool check_use(const struct verb *verb, const struct call *call, unsigned given)
+{
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		if (given & opts[i].bit & ~verb->options) {
+			complain("%s does not take --%s", verb->name, opts[i].name);
+			return false;
+		}
+	}
+	if (call->argc < verb->args_min || (verb->args_max >= 0 && call->argc > verb->args_max)) {
+		complain("%s: %s arguments; usage: hammer2 %s [options] %s", verb->name,
+			 call->argc < verb->args_min ? "missing" : "too many", verb->name,
+			 verb->args);
+		return false;
+	}
+	return true;
+}
+
+static int run_verb(const struct verb *verb, struct call *call)
+{
+	int code;
+
+	if (call->options.json)
+		call->json = json_new(stdout);
+	code = verb->run(call);
+	json_free(call->json);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		complain("standard output: cannot be written");
+		return EXIT_PROBLEM;
+	}
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct call call = {0};
+	const struct verb *verb;
+	unsigned given;
+
+	if (!parse_options(&call, argc, argv, &given))
+		return EXIT_USAGE;
+	if (given & HAS_VERSION) {
+		puts("hammer2 " HAMMER2_VERSION);
+		return EXIT_DONE;
+	}
+	if (optind == argc) {
+		usage(given & HAS_HELP ? stdout : stderr);
+		return given & HAS_HELP ? EXIT_DONE : EXIT_USAGE;
+	}
+	verb = find_verb(argv[optind]);
+	if (!verb) {
+		complain("%s: no such verb; \"hammer2 --help\" lists them", argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (given & HAS_HELP) {
+		verb_usage(stdout, verb);
+		return EXIT_DONE;
+	}
+	call.verb = verb->name;
+	call.argc = argc - optind - 1;
+	call.argv = argv + optind + 1;
+	if (!check_use(verb, &call, given))
+		return EXIT_USAGE;
+	return run_verb(verb, &call);
+}
