@@ -61,8 +61,8 @@ static void print_summary(struct account *a)
 		json_object_end(json);
 	} else if (a->call->options.verbose) {
 		fprintf(stderr,
-			"%" PRIu64 " files, %" PRIu64 " directories, %" PRIu64 " further links, %" PRIu64
-			" others; %" PRIu64 " bytes\n",
+			"%" PRIu64 " files, %" PRIu64 " directories, %" PRIu64
+			" further links, %" PRIu64 " others; %" PRIu64 " bytes\n",
 			atomic_load(&a->files), atomic_load(&a->directories),
 			atomic_load(&a->links), atomic_load(&a->others), atomic_load(&a->bytes));
 	}
@@ -125,8 +125,8 @@ void account_missing(struct account *a, const char *path, uint64_t from, uint64_
 
 	atomic_fetch_add(&a->missing_bytes, to - from);
 	snprintf(message, sizeof(message),
-		 "bytes %" PRIu64 " to %" PRIu64 " are missing (a hole takes their place): %s", from,
-		 to - 1, error_text(err));
+		 "bytes %" PRIu64 " to %" PRIu64 " are missing (a hole takes their place): %s",
+		 from, to - 1, error_text(err));
 	tell(a, path, message, from, to);
 }
 

@@ -992,15 +992,16 @@ int verb_extract(struct call *call)
 	char *path;
 	int err, code;
 
-	if (call->argc != (o->tar ? 1 : 2)) {
+	/* The last argument is the destination; all before it are volumes. */
+	if (!o->tar && call->argc < 2) {
 		complain("extract: give a destination, or --tar for a stream on standard output");
 		return EXIT_USAGE;
 	}
 	if (o->tar && isatty(STDOUT_FILENO)) {
-		complain("extract: a tar stream is not for a terminal; send it to a file or a pipe");
+		complain("extract: a tar stream is not for a terminal; send it to a file or pipe");
 		return EXIT_USAGE;
 	}
-	code = target_open(call, call->argv, 1, TARGET_PFS, &target);
+	code = target_open(call, call->argv, o->tar ? call->argc : call->argc - 1, TARGET_PFS, &target);
 	if (code != EXIT_DONE)
 		return code;
 	path = clean_path(o->path ? o->path : "/");
@@ -1010,7 +1011,8 @@ int verb_extract(struct call *call)
 		code = EXIT_PROBLEM;
 	} else {
 		code = o->tar ? extract_stream(call, &target, inode, path)
-			      : extract_to(call, &target, inode, path, call->argv[1]);
+			      : extract_to(call, &target, inode, path,
+					   call->argv[call->argc - 1]);
 		h2_inode_put(inode);
 	}
 	free(path);

@@ -76,6 +76,12 @@ struct target {
  */
 int target_open(struct call *call, char **args, int count, enum target_kind kind,
 		struct target *target);
+
+/*
+ * How many of the arguments of a verb that takes paths, too, name volumes: the first one, or, in
+ * "a b@LABEL path", those up to the one with the label.
+ */
+int target_arguments(const struct call *call);
 void target_close(struct target *target);
 
 /* All PFSs, sorted by label; *count of them. What is damaged is printed and counted in *damaged. */

@@ -2,8 +2,9 @@
  * Output of the programs: names, sizes and times for people, and JSON for other programs.
  *
  * Names on the media are any bytes. For people, what a terminal could not show or would obey is
- * written as \n, \t, \\ or \xHH. In JSON a name that is valid UTF-8 is a string, any other becomes a
- * member with "_hex" behind its name that has two hexadecimal digits for each byte.
+ * written as \n, \t or \xHH, and a backslash as \\. In JSON a name that is valid UTF-8 is a string;
+ * any other becomes a member with "_hex" behind its name that has two hexadecimal digits for each
+ * byte.
  */
 #ifndef CMD_OUT_H
 #define CMD_OUT_H

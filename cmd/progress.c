@@ -67,7 +67,11 @@ void progress_update(struct progress *p, const char *phase, uint64_t done_bytes,
 	if (!p)
 		return;
 	now = now_ms();
-	if (!p->phase || strcmp(p->phase, phase) != 0) {
+	if (!p->phase) {
+		/* The first one began when the line was made, at 0 bytes. */
+		p->phase = phase;
+		p->phase_ms = p->start_ms;
+	} else if (strcmp(p->phase, phase) != 0) {
 		p->phase = phase;
 		p->phase_ms = now;
 		p->phase_bytes = done_bytes;

@@ -275,7 +275,8 @@ static void write_file(struct tar *t, struct h2_inode *inode, const struct h2_at
 			       write_extent(t, inode, &list[i], path);
 			at = list[i].end;
 		}
-		/* libarchive itself fills up what is missing at the end: the last hole. */
+		if (good)
+			write_zeros(t, attr->size - at, path);
 	}
 	free(list);
 }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "hammer2.h"
 
@@ -187,6 +188,20 @@ static int open_pfs(struct target *target)
 		complain("%s: PFS %s cannot be read: %s", target->spec.volumes[0], label,
 			 error_text(err));
 	return EXIT_PROBLEM;
+}
+
+int target_arguments(const struct call *call)
+{
+	struct stat st;
+
+	for (int i = 0; i < call->argc; i++) {
+		const char *at = strrchr(call->argv[i], '@');
+
+		if (stat(call->argv[i], &st) == 0)
+			continue; /* a volume, if a label follows */
+		return at && i > 0 ? i + 1 : 1;
+	}
+	return 1;
 }
 
 int target_open(struct call *call, char **args, int count, enum target_kind kind,

@@ -14,6 +14,7 @@
 struct files {
 	struct call *call;
 	struct target target;
+	int first_path; /* index in call->argv */
 	unsigned problems;
 };
 
@@ -21,7 +22,20 @@ static int files_open(struct call *call, struct files *files)
 {
 	memset(files, 0, sizeof(*files));
 	files->call = call;
-	return target_open(call, call->argv, 1, TARGET_PFS, &files->target);
+	files->first_path = target_arguments(call);
+	return target_open(call, call->argv, files->first_path, TARGET_PFS, &files->target);
+}
+
+/* The path behind the volumes, or "/"; NULL where there are several. To be freed. */
+static char *one_path(const struct call *call)
+{
+	int first = target_arguments(call);
+
+	if (call->argc > first + 1) {
+		complain("%s: too many arguments: one path goes with it", call->verb);
+		return NULL;
+	}
+	return clean_path(call->argc > first ? call->argv[first] : "/");
 }
 
 static int files_close(struct files *files)
@@ -68,7 +82,8 @@ static void read_directory(struct files *files, struct h2_inode *dir, const char
 	while ((err = h2_dir_scan_next(scan, &ent)) != 1) {
 		if (err) {
 			complain_path(files->target.label, path,
-				      "a part of the directory cannot be read: %s", error_text(err));
+				      "a part of the directory cannot be read: %s",
+				      error_text(err));
 			files->problems++;
 			if (err == -ENOMEM)
 				break;
@@ -287,10 +302,10 @@ static void list_all(struct ls *ls, char *path, uint64_t inum)
 
 int verb_ls(struct call *call)
 {
-	char *path = clean_path(call->argc > 1 ? call->argv[1] : "/");
+	char *path = one_path(call);
 	struct ls ls = {0};
 	struct h2_inode *inode;
-	int err, code = files_open(call, &ls.files);
+	int err, code = path ? files_open(call, &ls.files) : EXIT_USAGE;
 
 	if (code != EXIT_DONE) {
 		free(path);
@@ -408,9 +423,9 @@ int verb_stat(struct call *call)
 	if (!call->json && !call->options.verbose && !call->options.quiet)
 		puts("PATH ncp  data-use inode-use comp               check        quota");
 	json_array_begin(call->json, NULL);
-	if (call->argc == 1)
+	if (call->argc == files.first_path)
 		stat_path(&files, "/");
-	for (int i = 1; i < call->argc; i++)
+	for (int i = files.first_path; i < call->argc; i++)
 		stat_path(&files, call->argv[i]);
 	json_array_end(call->json);
 	return files_close(&files);
@@ -462,7 +477,7 @@ int verb_cat(struct call *call)
 	buf = must_alloc(aligned_alloc(4096, READ_SIZE));
 	/* The blocks are large already. */
 	setvbuf(stdout, NULL, _IONBF, 0);
-	for (int i = 1; i < call->argc && !ferror(stdout); i++)
+	for (int i = files.first_path; i < call->argc && !ferror(stdout); i++)
 		cat_path(&files, call->argv[i], buf);
 	free(buf);
 	return files_close(&files);
@@ -592,12 +607,12 @@ static void walk_tree(struct tree *t, struct level *level)
 
 int verb_tree(struct call *call)
 {
-	char *path = clean_path(call->argc > 1 ? call->argv[1] : "/");
+	char *path = one_path(call);
 	struct tree tree = {0};
 	struct level *top;
 	struct h2_inode *inode;
 	uint64_t inum;
-	int err, code = files_open(call, &tree.files);
+	int err, code = path ? files_open(call, &tree.files) : EXIT_USAGE;
 
 	if (code != EXIT_DONE) {
 		free(path);

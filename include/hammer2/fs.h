@@ -172,7 +172,7 @@ uint64_t h2_dir_parent(const struct h2_inode *dir);
  * Read up to len bytes at offset of a regular file or symlink into buf. Holes read as zeros.
  *
  * Returns the bytes read: len, or less at the end of the file (0 behind it), or less in front of a
- * damaged block. Where the very first byte is damaged the error is returned. -EISDIR and -EINVAL
+ * damaged block; what buf has behind them is undefined. Where the very first byte is damaged the error is returned. -EISDIR and -EINVAL
  * for directories and special files.
  */
 ssize_t h2_file_read(struct h2_inode *inode, uint64_t offset, void *buf, size_t len);
@@ -180,7 +180,8 @@ ssize_t h2_file_read(struct h2_inode *inode, uint64_t offset, void *buf, size_t 
 /*
  * The first stretch of data at or behind offset: [*start, *end), both cut to the file's size;
  * everything before it is a hole. Neighbouring blocks are joined as far as max_bytes (0: no
- * bound). Returns 0; 1 where only holes follow; a damage error.
+ * bound). Returns 0; 1 where only holes follow; a damage error. What lies in front of a damaged
+ * block is returned first, and the error by the next call.
  */
 int h2_file_next_data(struct h2_inode *inode, uint64_t offset, uint64_t max_bytes,
 		      uint64_t *start, uint64_t *end);
@@ -194,7 +195,7 @@ struct h2_file_block {
 /*
  * The first DATA block whose offset is at least offset, also behind the end of the file. Returns
  * 0; 1 where there is none (also for inline data); a damage error with block->offset set to where
- * to go on (0 when the end was reached).
+ * to go on (0 when the end was reached) and block->ref to the blockref that is at fault.
  */
 int h2_file_next_block(struct h2_inode *inode, uint64_t offset, struct h2_file_block *block);
 

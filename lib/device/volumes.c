@@ -298,6 +298,24 @@ static int check_set(struct h2_volumes *set)
 	return err ? err : check_layout(set);
 }
 
+/*
+ * A header for each volume. The copies of other volumes than the root are all alike, so the user's
+ * choice is about the root's only; which volume that is, its best copy tells, even if that copy is
+ * of no use otherwise.
+ */
+static int choose_headers(struct h2_volumes *set, int wanted)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < set->count && !err; i++)
+		err = choose_header(set, &set->volumes[i], 0);
+	for (unsigned i = 0; i < set->count && !err && wanted > 0; i++) {
+		if (set->volumes[i].header.volu_id == 0)
+			err = choose_header(set, &set->volumes[i], wanted);
+	}
+	return err;
+}
+
 int h2_volumes_assemble(struct h2_device *const *devices, unsigned count,
 			const struct h2_volumes_options *options, struct h2_volumes **volumesp)
 {
@@ -316,16 +334,9 @@ int h2_volumes_assemble(struct h2_device *const *devices, unsigned count,
 	set->count = count;
 	for (unsigned i = 0; i < count; i++)
 		set->volumes[i].dev = devices[i];
-	/* The copies of other volumes than the root are all alike: only the root has a choice. */
-	for (unsigned i = 0; i < count && !err; i++)
-		err = choose_header(set, &set->volumes[i], 0);
+	err = choose_headers(set, options ? options->header_copy : 0);
 	if (!err)
 		err = check_set(set);
-	if (!err && options && options->header_copy > 0) {
-		err = choose_header(set, &set->volumes[0], options->header_copy);
-		if (!err)
-			err = check_set(set);
-	}
 	if (err) {
 		h2_volumes_close(set);
 		return err;

@@ -9,6 +9,48 @@
 
 #include "format.h"
 
+/* The length of a literal run or match that goes on in further bytes; false beyond the end. */
+static bool lz4_length(const uint8_t **at, const uint8_t *end, size_t *len)
+{
+	uint8_t byte;
+
+	if (*len < 15)
+		return true;
+	do {
+		if (*at == end)
+			return false;
+		byte = *(*at)++;
+		*len += byte;
+	} while (byte == 255);
+	return true;
+}
+
+/*
+ * The library takes a match offset of 0, which the LZ4 format forbids, for zeros: made-up data.
+ * Look for one in a stream that it has accepted.
+ */
+static bool lz4_offsets_valid(const uint8_t *at, size_t size)
+{
+	const uint8_t *end = at + size;
+
+	while (at < end) {
+		uint8_t token = *at++;
+		size_t literals = token >> 4, match = token & 15;
+
+		if (!lz4_length(&at, end, &literals) || literals > (size_t)(end - at))
+			return false;
+		at += literals;
+		if (at == end) /* the last sequence has no match */
+			return true;
+		if (end - at < 2 || (at[0] == 0 && at[1] == 0))
+			return false;
+		at += 2;
+		if (!lz4_length(&at, end, &match))
+			return false;
+	}
+	return true;
+}
+
 static int decode_lz4(const uint8_t *block, size_t block_len, void *out, size_t out_max,
 		      size_t *out_len)
 {
@@ -23,7 +65,7 @@ static int decode_lz4(const uint8_t *block, size_t block_len, void *out, size_t 
 	if (n < 1 || n > block_len - sizeof(prefix))
 		return -EUCLEAN;
 	got = LZ4_decompress_safe((const char *)block + sizeof(prefix), out, (int)n, (int)out_max);
-	if (got < 0)
+	if (got < 0 || !lz4_offsets_valid(block + sizeof(prefix), n))
 		return -EUCLEAN;
 	*out_len = (size_t)got;
 	return 0;

@@ -193,6 +193,7 @@ void h2_volume_header_encode(const struct h2_volume_header *h, struct h2d_volume
 /* Compute the three CRCs of d in the order of MF 2.3 and store them in it. */
 void h2_volume_header_seal(struct h2d_volume_header *d);
 
+/* In the order of what a user should be told of several bad copies: the last is the nearest miss. */
 enum h2_header_state {
 	H2_HEADER_GOOD,
 	H2_HEADER_NO_MAGIC,  /* something else, or never written */

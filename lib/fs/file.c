@@ -125,17 +125,29 @@ static int copy_part(struct h2_inode *inode, const struct h2_blockref *ref, size
 	return 0;
 }
 
-/* The bytes [from, from + len) of the logical block of ref. */
+/* How many bytes decode_into() may write. */
+static size_t room_to_decode(const struct h2_blockref *ref)
+{
+	unsigned comp = h2_blockref_comp_algo(ref);
+
+	return comp == H2_COMP_NONE || comp == H2_COMP_AUTOZERO ? h2_block_size(ref)
+								 : H2_LOGICAL_BLOCK;
+}
+
+/*
+ * The bytes [from, from + len) of the logical block of ref. out has room bytes; those behind len
+ * may be overwritten. whole: nothing of the file's bytes in the block is left out.
+ */
 static int read_part(struct h2_inode *inode, const struct h2_blockref *ref, size_t from, void *out,
-		     size_t len)
+		     size_t len, size_t room, bool whole)
 {
 	size_t held;
 	int err;
 
-	if (from > 0 || len < H2_LOGICAL_BLOCK)
+	if (!whole || room < room_to_decode(ref))
 		return copy_part(inode, ref, from, out, len);
 	err = decode_into(inode, ref, out, &held);
-	if (!err)
+	if (!err && held < len)
 		memset((uint8_t *)out + held, 0, len - held);
 	return err;
 }
@@ -181,7 +193,9 @@ ssize_t h2_file_read(struct h2_inode *inode, uint64_t offset, void *buf, size_t 
 		if (err)
 			break;
 		err = read_part(inode, &ref, (size_t)(at - ref.key), out + (at - offset),
-				(size_t)(stop - at));
+				(size_t)(stop - at), len - (size_t)(at - offset),
+				at == ref.key && (stop < end || end == inode->meta.size ||
+						  stop == ref.key + H2_LOGICAL_BLOCK));
 		if (err)
 			break;
 		at = stop;

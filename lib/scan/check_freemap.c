@@ -49,25 +49,46 @@ static bool mapped(const struct freemap_check *f, uint64_t offset)
 	return offset >= f->begin && offset < f->end;
 }
 
+/* How many granules of a bitmap word have the high bit of their state set: staged, allocated. */
+static unsigned count_taken(uint64_t word)
+{
+	return (unsigned)__builtin_popcountll(word >> 1 & UINT64_C(0x5555555555555555));
+}
+
+/* How many have neither: free. */
+static unsigned count_zero(uint64_t word)
+{
+	return (unsigned)__builtin_popcountll(~(word | word >> 1) & UINT64_C(0x5555555555555555));
+}
+
+static void check_granule(struct freemap_check *f, unsigned state, uint64_t offset)
+{
+	struct h2_reach_granule reached = h2_reach_get(&f->c->reach, offset);
+
+	if (!reached.used) {
+		if (state >= H2_GRANULE_STAGED)
+			f->unreached_bytes += H2_GRANULE;
+		return;
+	}
+	f->reached_bytes += H2_GRANULE;
+	if (state != H2_GRANULE_ALLOCATED)
+		find(f, reached.young ? FIND_FREEMAP_LAG : FIND_FREEMAP_STATE, NULL, offset,
+		     "state", state, H2_GRANULE_ALLOCATED);
+}
+
 /* The granules of a usable segment: states against what was reached. */
 static void check_states(struct freemap_check *f, const struct h2_freemap_record *r, uint64_t base)
 {
 	bool any = h2_reach_segment_used(&f->c->reach, base);
 
-	for (unsigned g = 0; g < 256; g++) {
-		unsigned state = (unsigned)(r->bitmap[g / 32] >> (2 * (g % 32)) & 3);
-		uint64_t offset = base + g * (uint64_t)H2_GRANULE;
-		struct h2_reach_granule reached = {0};
-
-		if (any)
-			reached = h2_reach_get(&f->c->reach, offset);
-		if (reached.used)
-			f->reached_bytes += H2_GRANULE;
-		if (reached.used && state != H2_GRANULE_ALLOCATED)
-			find(f, reached.young ? FIND_FREEMAP_LAG : FIND_FREEMAP_STATE, NULL, offset,
-			     "state", state, H2_GRANULE_ALLOCATED);
-		else if (!reached.used && state >= H2_GRANULE_STAGED)
-			f->unreached_bytes += H2_GRANULE;
+	for (unsigned w = 0; w < 8; w++) {
+		if (!any) {
+			f->unreached_bytes += count_taken(r->bitmap[w]) * (uint64_t)H2_GRANULE;
+			continue;
+		}
+		for (unsigned g = 0; g < 32; g++)
+			check_granule(f, (unsigned)(r->bitmap[w] >> (2 * g) & 3),
+				      base + (w * 32 + g) * (uint64_t)H2_GRANULE);
 	}
 }
 
@@ -93,10 +114,8 @@ static uint64_t count_free(const struct h2_freemap_record *r)
 {
 	uint64_t bytes = 0;
 
-	for (unsigned g = 0; g < 256; g++) {
-		if ((r->bitmap[g / 32] >> (2 * (g % 32)) & 3) == H2_GRANULE_FREE)
-			bytes += H2_GRANULE;
-	}
+	for (unsigned w = 0; w < 8; w++)
+		bytes += count_zero(r->bitmap[w]) * (uint64_t)H2_GRANULE;
 	return bytes;
 }
 

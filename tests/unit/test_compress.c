@@ -176,6 +176,7 @@ static void decode_lz4__rejects_hostile_streams(void **state)
 		{"f0 00 61"},                      /* literals that are not there */
 		{"20 61"},                         /* one literal of two */
 		{"11 61 01"},                      /* half an offset */
+		{"14 61 00 00 50 61 62 63 64 65"}, /* offset 0, which the format forbids */
 	};
 	size_t len;
 

@@ -618,6 +618,7 @@ static void path__is_followed(void **state)
 		{"/c/b", -ENOENT},
 		{"/A", -ENOENT},
 		{"/a/b/file/x", -ENOTDIR},
+		{"/a/b/file/", -ENOTDIR},
 		{"/a/b/file/.", -ENOTDIR},
 		{"/a/b/file/..", -ENOTDIR},
 		{"/link/b", -ENOTDIR}, /* not followed */

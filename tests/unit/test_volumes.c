@@ -429,6 +429,11 @@ static void choice__impossible_newest_copy_is_refused(void **state)
 	header(0)->mirror_tid = 24;
 	image_write_header(image, 0, 0);
 	assert_int_equal(open_set(&set, 0), -H2_ECORRUPT);
+	/* The user can have an older one by asking. */
+	assert_int_equal(open_set(&set, 1), -H2_ECORRUPT);
+	assert_int_equal(open_set(&set, 3), 0);
+	assert_int_equal(h2_volumes_header(set)->mirror_tid, 22);
+	h2_volumes_close(set);
 }
 
 static void choice__may_be_asked_for(void **state)
