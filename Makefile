@@ -44,7 +44,7 @@ bench: all
 
 install: all
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
-	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet >/dev/null
 
 clean:
 	rm -rf build build-*

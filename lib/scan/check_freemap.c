@@ -145,9 +145,14 @@ static void check_record(struct freemap_check *f, const struct h2_freemap_record
 	check_states(f, r, base);
 }
 
-/* Zones without a leaf: nothing may be in use there but what newfs made. */
+/*
+ * Zones without a leaf, up to end, which may be any number: nothing may be in use there but what
+ * newfs made.
+ */
 static void check_leafless(struct freemap_check *f, uint64_t end)
 {
+	if (end > f->c->blocks.total_size)
+		end = f->c->blocks.total_size;
 	for (; f->next_zone < end; f->next_zone += H2_ZONE) {
 		bool young = true, used = false;
 		uint64_t at = 0;
@@ -212,7 +217,7 @@ static void report_fault(void *user, const struct h2_freemap_fault *fault)
 
 	/* What lies in the zone of a lost leaf is not known: do not report it a second time. */
 	if (fault->ref->type == H2_BLOCKREF_FREEMAP_LEAF && fault->ref->key >= f->next_zone &&
-	    fault->ref->key % H2_ZONE == 0) {
+	    fault->ref->key < f->c->blocks.total_size && fault->ref->key % H2_ZONE == 0) {
 		check_leafless(f, fault->ref->key);
 		f->next_zone = fault->ref->key + H2_ZONE;
 	}
