@@ -19,10 +19,7 @@ DESTDIR ?=
 .PHONY: all packages run test sanitize fuzz bench install clean
 
 all: packages
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX) >$(BUILD).log || \
-		{ cat $(BUILD).log; exit 1; }
-	@rm -f $(BUILD).log
-	@ninja -C $(BUILD) --quiet
+	@tools/build $(BUILD) --prefix=$(PREFIX)
 
 packages:
 	@tools/install-packages
