@@ -53,6 +53,12 @@ enum h2_device_mode {
 int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device **devp);
 
 /*
+ * Open a regular file for writing, alone, that is made if it is missing, and cut or grown (with a
+ * hole) to size bytes. Errors are those of h2_device_open(), and of making the file so large.
+ */
+int h2_device_create(const char *path, uint64_t size, struct h2_device **devp);
+
+/*
  * The bytes [offset, offset + size) of another device, which the new one owns from then on (also
  * when this fails). name is copied. Returns 0, -ERANGE, -ENOMEM.
  */

@@ -161,3 +161,29 @@ out_free:
 	free(f);
 	return err;
 }
+
+int h2_device_create(const char *path, uint64_t size, struct h2_device **devp)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	struct h2_device *dev;
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	/* Not before the lock is held: somebody else may be using the file. */
+	err = h2_device_open(path, H2_DEVICE_WRITE, &dev);
+	if (err)
+		return err;
+	if (size > INT64_MAX)
+		err = -EFBIG;
+	else if (ftruncate(((struct file *)dev)->fd, (off_t)size) < 0)
+		err = -errno;
+	if (err) {
+		h2_device_close(dev);
+		return err;
+	}
+	dev->size = size;
+	*devp = dev;
+	return 0;
+}

@@ -1,0 +1,13 @@
+/* Making a filesystem on devices that are already open: what <hammer2/mkfs.h> offers for names. */
+#ifndef H2_DEVICE_MKFS_H
+#define H2_DEVICE_MKFS_H
+
+#include <hammer2/mkfs.h>
+
+#include "device.h"
+
+/* The devices stay the caller's and must be writable. Errors are those of h2_mkfs_write(). */
+int h2_mkfs_devices(const struct h2_mkfs_plan *plan, const struct h2_mkfs_options *options,
+		    struct h2_device *const *devices);
+
+#endif
