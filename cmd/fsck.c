@@ -52,8 +52,11 @@ static const char *severity_name(enum h2_severity severity)
 static void print_report(const struct h2_report *r)
 {
 	printf("%s: %s:", severity_name(r->severity), r->code);
-	if (r->pfs)
-		printf(" PFS %s,", r->pfs);
+	if (r->pfs) {
+		fputs(" PFS ", stdout);
+		out_name(stdout, r->pfs, strlen(r->pfs));
+		putchar(',');
+	}
 	if (r->path) {
 		putchar(' ');
 		out_name(stdout, r->path, strlen(r->path));
@@ -369,7 +372,12 @@ static int collect(int argc, char **argv, struct h2_spec *all)
 						 : strerror(-err));
 			return err;
 		}
-		for (unsigned v = 0; v < spec.count && all->count < H2_VOLUMES_MAX; v++) {
+		if (spec.count > H2_VOLUMES_MAX - all->count) {
+			fprintf(stderr, "fsck.hammer2: a filesystem has at most 64 volumes\n");
+			h2_spec_fini(&spec);
+			return -E2BIG;
+		}
+		for (unsigned v = 0; v < spec.count; v++) {
 			all->volumes[all->count++] = spec.volumes[v];
 			spec.volumes[v] = NULL;
 		}

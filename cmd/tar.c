@@ -291,6 +291,10 @@ static void write_symlink(struct tar *t, struct h2_inode *inode, const char *pat
 				error_text((int)len));
 		return;
 	}
+	if (strlen(target) != (size_t)len) {
+		account_problem(t->account, path, "the symlink's target has a NUL byte in it");
+		return;
+	}
 	t->lib.archive_entry_copy_symlink(t->entry, target);
 	if (write_header(t, path))
 		atomic_fetch_add(&t->account->others, 1);

@@ -46,8 +46,7 @@ void log_set_wake(int event_fd)
 	atomic_store(&wake_fd, event_fd);
 }
 
-/* Labels and the like come from the media: keep them from forging lines or driving a terminal. */
-static void make_printable(char *text)
+void log_make_printable(char *text)
 {
 	for (; *text; text++)
 		if ((unsigned char)*text < ' ' || *text == 0x7f)
@@ -56,7 +55,7 @@ static void make_printable(char *text)
 
 static void put_line(int priority, char *text)
 {
-	make_printable(text);
+	log_make_printable(text);
 	if (atomic_load(&use_syslog))
 		syslog(priority, "%s", text);
 	else if (priority <= LOG_WARNING || be_verbose)

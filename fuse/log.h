@@ -24,6 +24,9 @@ void log_set_wake(int event_fd);
 /* One line; priority is one of syslog(3)'s. Any thread. */
 void log_line(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Labels and the like come from the media: keep them from forging lines or driving a terminal. */
+void log_make_printable(char *text);
+
 /* An h2_report_fn; user is not used. Any thread. */
 void log_report(void *user, const struct h2_report *report);
 

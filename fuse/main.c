@@ -275,6 +275,14 @@ static int mount_agreed(const struct options *o, const char *dir, int server,
 }
 
 /* Ask for the PFS. Returns an exit code; or -EPIPE where this server will not do it. */
+/* Pass the server's reason on; returns the exit code that goes with it. */
+static int refused(struct control_message *m)
+{
+	log_make_printable(m->text);
+	fprintf(stderr, PROGRAM ": %s\n", m->text);
+	return m->status;
+}
+
 static int talk(const struct options *o, const struct control_place *place, const char *dir,
 		int server)
 {
@@ -296,7 +304,7 @@ static int talk(const struct options *o, const struct control_place *place, cons
 	else if (err || m->type == CONTROL_REFUSE)
 		code = -EPIPE;
 	else if (m->status != EXIT_OK)
-		code = (fprintf(stderr, PROGRAM ": %s\n", m->text), m->status);
+		code = refused(m);
 	else
 		code = mount_agreed(o, dir, server, m);
 	free(m);

@@ -213,7 +213,7 @@ ssize_t h2_file_read(struct h2_inode *inode, uint64_t offset, void *buf, size_t 
 int h2_file_next_block(struct h2_inode *inode, uint64_t offset, struct h2_file_block *block)
 {
 	struct h2_where where = h2_where_inode(inode->pfs, inode->meta.inum);
-	struct h2_blockref *ref = &block->ref;
+	uint64_t last;
 	int err;
 
 	if (!has_content(inode))
@@ -225,17 +225,12 @@ int h2_file_next_block(struct h2_inode *inode, uint64_t offset, struct h2_file_b
 		return 1;
 	offset = (offset + H2_LOGICAL_BLOCK - 1) / H2_LOGICAL_BLOCK * H2_LOGICAL_BLOCK;
 	err = h2_tree_first(h2_inode_blocks(inode), &where, H2_TREE_FILE, &inode->u.root, offset,
-			    UINT64_MAX, ref);
+			    UINT64_MAX, &block->ref, &last);
 	if (err == 1)
 		return 1;
-	if (err) {
-		uint64_t last = ref->keybits < 64 ? h2_blockref_key_last(ref) : UINT64_MAX;
-
-		block->offset = last > offset ? last + 1 : offset + H2_LOGICAL_BLOCK;
-		return err;
-	}
-	block->offset = ref->key;
-	return 0;
+	/* Behind the damage; at the end of the keys this is 0. */
+	block->offset = err ? last + 1 : block->ref.key;
+	return err;
 }
 
 int h2_file_next_data(struct h2_inode *inode, uint64_t offset, uint64_t max_bytes,

@@ -150,7 +150,7 @@ int h2_inode_get(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
 	if (inum == H2_INUM_ROOT)
 		return load(pfs, inum, &pfs->info.ref, H2_PLACE_PFS_ROOT, inodep);
 	err = h2_tree_first(&pfs->fs->blocks, &where, H2_TREE_PFS_ROOT, &pfs->root, inum, inum,
-			    &ref);
+			    &ref, NULL);
 	if (err == 1)
 		return load_legacy(pfs, inum, inodep);
 	return err ? err : load(pfs, inum, &ref, H2_PLACE_INDEX, inodep);

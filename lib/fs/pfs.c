@@ -33,18 +33,16 @@ int h2_pfs_next(struct h2_fs *fs, uint64_t key, struct h2_pfs_info *info)
 {
 	struct h2_blockref ref;
 	struct h2d_inode inode;
+	uint64_t last;
 	int err = h2_tree_first(&fs->blocks, &in_super_root, H2_TREE_SUPER_ROOT, &fs->super_root,
-				key, UINT64_MAX, &ref);
+				key, UINT64_MAX, &ref, &last);
 
 	if (err == 1)
 		return 1;
 	if (!err)
 		err = load_root(fs, &ref, info, &inode);
-	if (err) {
-		uint64_t last = ref.keybits < 64 ? h2_blockref_key_last(&ref) : UINT64_MAX;
-
-		info->key = last > key ? last : key;
-	}
+	if (err)
+		info->key = last;
 	return err;
 }
 

@@ -279,6 +279,8 @@ static int check_headers(struct h2_check *c)
 	if (!err) {
 		compare_copies(c, copies);
 		for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
+			c->copies[slot] = copies[slot].header;
+			c->copy_good[slot] = copies[slot].good;
 			if (copies[slot].good)
 				check_geometry(c, slot, &copies[slot].header);
 		}
@@ -320,8 +322,11 @@ static void compare_pfs(struct h2_check *c, const struct h2_check_pfs *x,
 		h2_check_find(c, FIND_PFS_FSID_TWICE, &about);
 }
 
-/* List the PFSs and compare them with each other (point 4). Damage is the topology's to report. */
-static int list_pfs(struct h2_check *c, struct h2_fs *fs)
+/*
+ * List the PFSs and compare them with each other (point 4). What is wrong with those that cannot be
+ * listed is the topology's to report.
+ */
+static int list_pfs(struct h2_check *c, struct h2_fs *fs, bool *complete)
 {
 	struct h2_pfs_info info;
 	uint64_t key = 0;
@@ -337,6 +342,7 @@ static int list_pfs(struct h2_check *c, struct h2_fs *fs)
 			err = add_pfs(c, &info);
 		if (err == -ENOMEM)
 			return err;
+		*complete = *complete && !err;
 		key = info.key + 1;
 		if (key == 0)
 			break;
@@ -358,6 +364,7 @@ static int check_trees(struct h2_check *c)
 	int err = 0;
 
 	c->repeated = false;
+	c->leafless_zone = UINT64_MAX;
 	while (!err && begin < total && !h2_check_stopped(c)) {
 		err = h2_reach_init(&c->reach, begin, total, map_bytes);
 		if (err)
@@ -369,6 +376,8 @@ static int check_trees(struct h2_check *c)
 			err = h2_check_freemap(c);
 		}
 		begin = h2_reach_end(&c->reach);
+		if (!c->older_copy)
+			h2_reach_add_counts(&c->reach, c->counts);
 		h2_reach_fini(&c->reach);
 		if (c->older_copy)
 			break; /* overlaps within an older copy are looked for in one part only */
@@ -392,13 +401,15 @@ static int open_fs(struct h2_check *c, h2_report_fn *report, struct h2_fs **fsp)
 static int check_current(struct h2_check *c)
 {
 	struct h2_fs *fs = NULL;
+	bool complete = false;
 	int err = open_fs(c, NULL, &fs);
 
 	if (err == -ENOMEM)
 		return err;
 	if (!err) {
 		c->path_fs = fs;
-		err = list_pfs(c, fs);
+		complete = true;
+		err = list_pfs(c, fs, &complete);
 	}
 	/* Without a super-root there are no PFSs, but the topology phase tells why. */
 	if (!err || !fs)
@@ -408,6 +419,11 @@ static int check_current(struct h2_check *c)
 		begin_phase(c, "names");
 		err = h2_check_names(c, fs);
 	}
+	if (!err && !complete && !h2_check_stopped(c))
+		h2_check_find(c, FIND_NAMES_UNCHECKED, &(struct h2_about){
+			.object = "super-root",
+			.detail = "a PFS could not be listed",
+		});
 	c->path_fs = NULL;
 	h2_fs_close(fs);
 	return err;
@@ -417,31 +433,23 @@ static int check_current(struct h2_check *c)
 static int check_older(struct h2_check *c)
 {
 	struct h2_volume_info info;
-	struct header_copy copy;
 	const struct h2_volume_header *current = h2_volumes_header(c->volumes);
 	int err = 0;
 
 	h2_volumes_info(c->volumes, 0, &info);
-	copy.bytes = malloc(sizeof(*copy.bytes));
-	if (!copy.bytes)
-		return -ENOMEM;
 	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX && !err && !h2_check_stopped(c);
 	     slot++) {
-		if (slot == info.header_slot || slot * H2_HEADER_SPACING >= info.size ||
-		    h2_volumes_read_header(c->volumes, 0, slot, copy.bytes) != 0 ||
-		    h2_volume_header_check(copy.bytes, NULL) != H2_HEADER_GOOD)
+		if (slot == info.header_slot || !c->copy_good[slot])
 			continue;
-		h2_volume_header_decode(copy.bytes, &copy.header);
-		if (copy.header.mirror_tid >= current->mirror_tid)
+		if (c->copies[slot].mirror_tid >= current->mirror_tid)
 			continue; /* a copy of the same state, as newfs leaves them */
-		c->header = &copy.header;
+		c->header = &c->copies[slot];
 		c->older_copy = slot + 1;
 		free(c->pfs);
 		c->pfs = NULL;
 		c->pfs_count = 0;
 		err = check_trees(c);
 	}
-	free(copy.bytes);
 	c->older_copy = 0;
 	c->header = current;
 	return err;
@@ -454,14 +462,14 @@ static void sum_up(struct h2_check *c)
 	s->faults = atomic_load(&c->faults);
 	s->warnings = atomic_load(&c->warnings);
 	s->notes = atomic_load(&c->notes);
-	s->inodes = atomic_load(&c->inodes);
-	s->directories = atomic_load(&c->directories);
-	s->files = atomic_load(&c->files);
-	s->symlinks = atomic_load(&c->symlinks);
-	s->others = atomic_load(&c->others);
-	s->indirect_blocks = atomic_load(&c->indirect_blocks);
-	s->data_blocks = atomic_load(&c->data_blocks);
-	s->name_blocks = atomic_load(&c->name_blocks);
+	s->inodes = c->counts[COUNT_INODES];
+	s->directories = c->counts[COUNT_DIRECTORIES];
+	s->files = c->counts[COUNT_FILES];
+	s->symlinks = c->counts[COUNT_SYMLINKS];
+	s->others = c->counts[COUNT_OTHERS];
+	s->indirect_blocks = c->counts[COUNT_INDIRECT];
+	s->data_blocks = c->counts[COUNT_DATA];
+	s->name_blocks = c->counts[COUNT_NAMES];
 	s->read_bytes = atomic_load(&c->read_bytes);
 }
 

@@ -175,8 +175,12 @@ static void check_leafless(struct freemap_check *f, uint64_t end)
 				}
 			}
 		}
-		if (used)
-			find(f, young ? FIND_FREEMAP_LAG : FIND_FREEMAP_NO_LEAF, NULL, at, NULL, 0, 0);
+		/* A zone whose storage is mapped in several passes is one finding. */
+		if (used && f->c->leafless_zone != f->next_zone) {
+			f->c->leafless_zone = f->next_zone;
+			find(f, young ? FIND_FREEMAP_LAG : FIND_FREEMAP_NO_LEAF, NULL, at, NULL, 0,
+			     0);
+		}
 	}
 }
 

@@ -23,6 +23,18 @@
 #include "pool.h"
 #include "reach.h"
 
+/* What is counted in the map of reached storage, once for each block. */
+enum h2_check_count {
+	COUNT_INODES,
+	COUNT_DIRECTORIES,
+	COUNT_FILES,
+	COUNT_SYMLINKS,
+	COUNT_OTHERS,
+	COUNT_INDIRECT,
+	COUNT_DATA,
+	COUNT_NAMES,
+};
+
 struct h2_check_pfs {
 	char label[H2_NAME_MAX + 1];
 	uint64_t inum_counter; /* pfs_inum of its root */
@@ -46,6 +58,10 @@ struct h2_check {
 	const char *phase;
 	struct h2_check_pfs *pfs; /* in the order of their keys */
 	size_t pfs_count;
+	struct h2_volume_header copies[H2_HEADER_COPIES_MAX]; /* of the root volume */
+	bool copy_good[H2_HEADER_COPIES_MAX];
+	uint64_t leafless_zone; /* the last one reported in these passes; UINT64_MAX: none */
+	uint64_t counts[H2_REACH_COUNTERS];
 
 	/* atomic */
 	atomic_bool stop;      /* progress asked to end the check */
@@ -53,9 +69,8 @@ struct h2_check {
 	atomic_uint_least64_t faults, warnings, notes;
 	atomic_uint_least64_t done_bytes;
 	atomic_uint_least64_t read_bytes;
-	atomic_uint_least64_t inodes, directories, files, symlinks, others;
-	atomic_uint_least64_t indirect_blocks, data_blocks, name_blocks;
 	atomic_uint_least64_t damage; /* blocks that could not be used, in this pass */
+	atomic_bool super_root; /* it could be read */
 
 	struct h2_mutex lock;
 	/* under lock */

@@ -19,13 +19,15 @@
 #define DIRS_IN_TASK 16u
 #define CLIMB_MAX 100000u
 
+enum way { WAY_UNKNOWN, WAY_ROOTED, WAY_DETACHED }; /* where the parents lead */
+
 struct entry { /* an inode of the window */
 	uint64_t inum;
 	uint64_t iparent;
 	uint32_t nlinks; /* saturated */
 	atomic_uint_least32_t names;
 	uint8_t type;
-	uint8_t rooted; /* directories: the way up to the root is known to be sound */
+	uint8_t way; /* of a directory: enum way */
 };
 
 struct names {
@@ -167,6 +169,10 @@ static void count_entry(struct names *n, uint64_t dir_inum, const struct h2_dire
 
 	if (ent->inum < n->lo || ent->inum > n->hi)
 		return;
+	if (ent->inum == H2_INUM_ROOT) { /* has its one name from the super-root */
+		find_name(n, FIND_DIR_NAMES, dir_inum, ent, 0, 0, NULL);
+		return;
+	}
 	e = find_entry(n, ent->inum);
 	if (!e) {
 		if (!is_legacy(n, ent->inum))
@@ -298,29 +304,55 @@ static int scan_directories(struct names *n)
 	return err;
 }
 
-/* Whether the parents of a directory lead to the root. Marks the way that is sound. */
-static bool leads_to_root(struct names *n, struct entry *start)
+/*
+ * The parent of an inode of another window: false if that is no directory. One that does not exist
+ * or is damaged is not for us to judge: it counts as leading to the root.
+ */
+static bool distant_parent(struct names *n, uint64_t inum, uint64_t *parent)
 {
-	uint64_t inum = start->inum;
-	unsigned steps = 0;
-	struct entry *e;
+	const struct h2_inode_meta *m;
+	struct h2_inode *inode;
+	bool directory;
 
-	while (inum != H2_INUM_ROOT) {
-		e = find_entry(n, inum);
-		if (!e) /* beyond the window, or damaged: not for us to judge */
-			break;
-		if (e->rooted)
-			break;
-		if (e->type != H2_OBJECT_DIRECTORY || ++steps > CLIMB_MAX)
+	*parent = H2_INUM_ROOT;
+	if ((inum >= n->lo && inum <= n->hi) || h2_inode_get(n->pfs, inum, &inode) != 0)
+		return true;
+	m = h2_inode_meta(inode);
+	directory = m->type == H2_OBJECT_DIRECTORY;
+	*parent = m->iparent;
+	h2_inode_put(inode);
+	return directory;
+}
+
+/* Climb from a directory as far as that is of use; the answer. */
+static bool climb(struct names *n, uint64_t inum)
+{
+	for (unsigned steps = 0; inum != H2_INUM_ROOT; steps++) {
+		struct entry *e = find_entry(n, inum);
+
+		if (e && e->way != WAY_UNKNOWN)
+			return e->way == WAY_ROOTED;
+		if (steps > CLIMB_MAX || (e && e->type != H2_OBJECT_DIRECTORY))
 			return false;
-		inum = e->iparent;
-	}
-	inum = start->inum;
-	while (inum != H2_INUM_ROOT && (e = find_entry(n, inum)) && !e->rooted) {
-		e->rooted = 1;
-		inum = e->iparent;
+		if (e)
+			inum = e->iparent;
+		else if (!distant_parent(n, inum, &inum))
+			return false;
 	}
 	return true;
+}
+
+/* Whether the parents of a directory lead to the root. Marks the way with the answer. */
+static bool leads_to_root(struct names *n, struct entry *start)
+{
+	bool rooted = climb(n, start->inum);
+	struct entry *e = start;
+
+	while (e && e->type == H2_OBJECT_DIRECTORY && e->way == WAY_UNKNOWN) {
+		e->way = rooted ? WAY_ROOTED : WAY_DETACHED;
+		e = find_entry(n, e->iparent);
+	}
+	return rooted;
 }
 
 static void judge(struct names *n, struct entry *e)
@@ -393,8 +425,14 @@ int h2_check_names(struct h2_check *c, struct h2_fs *fs)
 	err = h2_pool_new(c->options.threads, sizeof(struct dirs_task), TASKS_MAX, run_dirs, &n,
 			  &n.pool);
 	for (size_t i = 0; !err && i < c->pfs_count && !h2_check_stopped(c); i++) {
-		if (h2_pfs_open(fs, c->pfs[i].label, &n.pfs) != 0)
-			continue; /* why was reported by the topology phase */
+		if (h2_pfs_open(fs, c->pfs[i].label, &n.pfs) != 0) {
+			/* Why was reported by the topology phase, unless that could read it. */
+			struct h2_where where = {.pfs = c->pfs[i].label};
+
+			h2_check_find(c, FIND_NAMES_UNCHECKED,
+				      &(struct h2_about){.where = &where, .object = "PFS"});
+			continue;
+		}
 		atomic_store(&n.damaged, false);
 		check_pfs(&n);
 		h2_pfs_put(n.pfs);

@@ -16,6 +16,7 @@
 
 #define TASKS_MAX 512u
 #define DEPTH_OF_REFERENCE 60u /* DragonFly's kernel gives up there, MF 5.7 */
+#define PATH_DEPTH_MAX (3 * H2_DEPTH_MAX)
 
 /* A part of a tree: everything that a task needs to know of the way to it. */
 struct part {
@@ -27,7 +28,7 @@ struct part {
 	uint64_t lo, hi;        /* the key range that is left at ref */
 	unsigned depth;         /* levels of indirect blocks above ref in this tree */
 	unsigned path_depth;    /* levels of the whole path */
-	uint64_t above[H2_DEPTH_MAX]; /* data_off of the depth indirect blocks above */
+	uint64_t path[PATH_DEPTH_MAX]; /* data_off of the path_depth blocks above */
 };
 
 static struct h2_where where_of(const struct h2_check *c, const struct part *p)
@@ -131,16 +132,19 @@ static void check_sums(struct h2_check *c, const struct part *p, const struct su
 		find_values(c, FIND_STATISTICS, p, ref, "leaf_count", ref->leaf_count, leaf_count);
 }
 
-static void count_block(struct h2_check *c, enum h2_reach_result reached, const struct h2_blockref *ref)
+static void count_block(struct h2_check *c, enum h2_reach_result reached,
+			const struct h2_blockref *ref)
 {
-	if (reached != H2_REACH_NEW || c->repeated || c->older_copy)
+	uint64_t offset = h2_blockref_offset(ref);
+
+	if (reached != H2_REACH_NEW)
 		return;
 	if (ref->type == H2_BLOCKREF_INDIRECT)
-		atomic_fetch_add(&c->indirect_blocks, 1);
+		h2_reach_count(&c->reach, offset, COUNT_INDIRECT);
 	else if (ref->type == H2_BLOCKREF_DATA)
-		atomic_fetch_add(&c->data_blocks, 1);
+		h2_reach_count(&c->reach, offset, COUNT_DATA);
 	else if (ref->type == H2_BLOCKREF_DIRENT)
-		atomic_fetch_add(&c->name_blocks, 1);
+		h2_reach_count(&c->reach, offset, COUNT_NAMES);
 }
 
 /* Point 7: the decoded block, and its bytes behind the end of the file. */
@@ -188,16 +192,24 @@ static void check_data(struct h2_check *c, const struct part *p, const struct h2
 	free(buf);
 }
 
-static void check_name_block(struct h2_check *c, const struct part *p,
-			     const struct h2_blockref *ref)
+static void check_name(struct h2_check *c, const struct part *p, const struct h2_blockref *ref)
 {
 	struct h2_where where = where_of(c, p);
+	const uint8_t *name = ref->check;
 	uint8_t block[H2_BLOCK_MIN];
 
-	if (h2_blockref_radix(ref) == 0 || c->repeated)
+	if (c->repeated)
 		return;
-	h2_block_read(&c->blocks, &where, ref, block);
-	h2_check_advance(c, sizeof(block));
+	if (h2_blockref_radix(ref) != 0) {
+		int err = h2_block_read(&c->blocks, &where, ref, block);
+
+		h2_check_advance(c, sizeof(block));
+		if (err)
+			return;
+		name = block;
+	}
+	if (!h2_name_valid(name, ref->dirent_namlen))
+		find(c, FIND_NAME_INVALID, p, ref);
 }
 
 static void walk_inode(struct h2_check *c, const struct part *p, enum h2_reach_result reached);
@@ -244,7 +256,6 @@ static size_t pfs_of(const struct h2_check *c, const struct part *p, const struc
 static void walk_entry(struct h2_check *c, const struct part *p, const struct h2_blockref *above,
 		       const struct h2_array_entry *e, const struct h2_blockref *ref)
 {
-	struct h2_where where = where_of(c, p);
 	enum h2_reach_result reached = H2_REACH_OUTSIDE;
 	struct task t;
 
@@ -260,12 +271,23 @@ static void walk_entry(struct h2_check *c, const struct part *p, const struct h2
 		check_data(c, p, ref);
 		return;
 	case H2_BLOCKREF_DIRENT:
-		check_name_block(c, p, ref);
+		check_name(c, p, ref);
 		return;
 	default:
 		break;
 	}
+	for (unsigned i = 0; i < p->path_depth; i++) {
+		if (p->path[i] == ref->data_off) {
+			find(c, FIND_TREE_LOOP, p, ref);
+			return;
+		}
+	}
+	if (p->depth == H2_DEPTH_MAX || p->path_depth == PATH_DEPTH_MAX) {
+		find(c, FIND_TREE_DEEP, p, ref);
+		return;
+	}
 	t.part = *p;
+	t.part.path[t.part.path_depth++] = ref->data_off;
 	t.reached = reached;
 	t.part.ref = *ref;
 	t.part.lo = e->lo > p->lo ? e->lo : p->lo;
@@ -275,21 +297,9 @@ static void walk_entry(struct h2_check *c, const struct part *p, const struct h2
 		descend(c, &t);
 		return;
 	}
-	for (unsigned i = 0; i < p->depth; i++) {
-		if (p->above[i] == ref->data_off) {
-			h2_check_find(c, FIND_TREE_LOOP,
-				      &(struct h2_about){.where = &where, .ref = ref});
-			return;
-		}
-	}
-	if (p->depth == H2_DEPTH_MAX || p->path_depth >= 3 * H2_DEPTH_MAX) {
-		find(c, FIND_TREE_DEEP, p, ref);
-		return;
-	}
 	if (p->path_depth >= DEPTH_OF_REFERENCE)
 		find(c, FIND_TREE_DEEP, p, ref);
-	t.part.above[t.part.depth++] = ref->data_off;
-	t.part.path_depth++;
+	t.part.depth++;
 	descend(c, &t);
 }
 
@@ -298,7 +308,7 @@ static void check_order(struct h2_check *c, const struct part *p, const struct h
 			const struct h2d_blockref *refs, unsigned count)
 {
 	struct h2_blockref ref;
-	uint64_t last_key = 0;
+	uint64_t last_key = 0, last_hi = 0;
 	bool first = true;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -314,11 +324,14 @@ static void check_order(struct h2_check *c, const struct part *p, const struct h
 		last_key = ref.key;
 		first = false;
 	}
-	for (unsigned i = 1; !array->disjoint && i < array->count; i++) {
-		if (array->entries[i].lo <= array->entries[i - 1].hi) {
-			h2_blockref_decode(&refs[array->entries[i].slot], &ref);
+	for (unsigned i = 0; !array->disjoint && i < array->count; i++) {
+		const struct h2_array_entry *e = &array->entries[i];
+
+		if (i > 0 && e->lo <= last_hi) {
+			h2_blockref_decode(&refs[e->slot], &ref);
 			find(c, FIND_ARRAY_OVERLAP, p, &ref);
 		}
+		last_hi = e->hi > last_hi ? e->hi : last_hi;
 	}
 }
 
@@ -337,10 +350,10 @@ static void walk_array(struct h2_check *c, const struct part *p, const struct h2
 		if (h2_block_check_ref(&c->blocks, &where, &ref, p->kind) != 0)
 			continue;
 		add_to_sums(&sums, &ref);
-		if (e->hi < p->lo || e->lo > p->hi) {
+		if (e->lo < p->lo || e->hi > p->hi)
 			find_values(c, FIND_KEY_OUTSIDE, p, &ref, "key", ref.key, p->lo);
+		if (e->hi < p->lo || e->lo > p->hi)
 			continue;
-		}
 		walk_entry(c, p, above, e, &ref);
 	}
 	if (above)
@@ -370,19 +383,16 @@ static void walk_indirect(struct h2_check *c, const struct part *p, enum h2_reac
 	h2_node_put(&c->blocks, node);
 }
 
-static void count_inode(struct h2_check *c, enum h2_reach_result reached, unsigned type)
+static void count_inode(struct h2_check *c, const struct part *p, unsigned type)
 {
-	if (reached != H2_REACH_NEW || c->repeated || c->older_copy)
-		return;
-	atomic_fetch_add(&c->inodes, 1);
-	if (type == H2_OBJECT_DIRECTORY)
-		atomic_fetch_add(&c->directories, 1);
-	else if (type == H2_OBJECT_FILE)
-		atomic_fetch_add(&c->files, 1);
-	else if (type == H2_OBJECT_SYMLINK)
-		atomic_fetch_add(&c->symlinks, 1);
-	else
-		atomic_fetch_add(&c->others, 1);
+	uint64_t offset = h2_blockref_offset(&p->ref);
+
+	h2_reach_count(&c->reach, offset, COUNT_INODES);
+	h2_reach_count(&c->reach, offset,
+		       type == H2_OBJECT_DIRECTORY ? COUNT_DIRECTORIES
+		       : type == H2_OBJECT_FILE    ? COUNT_FILES
+		       : type == H2_OBJECT_SYMLINK ? COUNT_SYMLINKS
+						   : COUNT_OTHERS);
 }
 
 /* Point 4: the root inode of a PFS. */
@@ -452,7 +462,10 @@ static void walk_inode(struct h2_check *c, const struct part *p, enum h2_reach_r
 	if (h2_inode_load(&c->blocks, &where, &p->ref, inode_place, &d, &m) != 0)
 		return;
 	h2_check_advance(c, sizeof(d));
-	count_inode(c, reached, m.type);
+	if (inode_place == H2_PLACE_SUPER_ROOT)
+		atomic_store(&c->super_root, true);
+	if (reached == H2_REACH_NEW)
+		count_inode(c, p, m.type);
 	if (reached == H2_REACH_SEEN)
 		return;
 	below.inum = m.inum;
@@ -461,11 +474,12 @@ static void walk_inode(struct h2_check *c, const struct part *p, enum h2_reach_r
 	below.lo = 0;
 	below.hi = UINT64_MAX;
 	below.depth = 0;
-	below.path_depth++;
 	if (inode_place == H2_PLACE_PFS_ROOT)
 		check_pfs_root(c, &below, &m);
 	else if (inode_place == H2_PLACE_INDEX)
 		check_index_inode(c, &below, &m);
+	else if (inode_place == H2_PLACE_LEGACY && !h2_name_valid(m.filename, m.name_len))
+		find(c, FIND_NAME_INVALID, p, &p->ref);
 	if (m.op_flags & H2_INODE_DIRECTDATA)
 		return;
 	h2_root_init(&root, d.u.blockset);
@@ -493,8 +507,13 @@ int h2_check_topology(struct h2_check *c)
 			  &c->pool);
 	if (err)
 		return err;
+	atomic_store(&c->super_root, false);
 	walk_array(c, &top, &root.array, H2_BLOCKSET_COUNT, NULL);
 	h2_pool_wait(c->pool);
+	if (!atomic_load(&c->super_root) && !h2_check_stopped(c))
+		h2_check_find(c, c->older_copy ? FIND_HEADER_OLDER_USELESS : FIND_NO_SUPER_ROOT,
+			      &(struct h2_about){.object = "volume header",
+						 .member = "sroot_blockset"});
 	h2_pool_free(c->pool);
 	c->pool = NULL;
 	return atomic_load(&c->error);

@@ -16,6 +16,12 @@
 
 #define PATH_MAX_LEVELS (3u * H2_DEPTH_MAX) /* super-root, PFS and file, each with a tree */
 
+/* A set of numbers other than 0: a hash table with open addressing. */
+struct seen {
+	uint64_t *slots;
+	size_t count, room; /* room: a power of two, or 0 */
+};
+
 struct dump {
 	/* constant during the walk */
 	struct h2_volumes *volumes;
@@ -23,6 +29,7 @@ struct dump {
 	struct h2_dump_options options;
 	const struct h2_dump_visitor *visitor;
 
+	struct seen legacy; /* data_off of the inodes found in directories */
 	uint64_t path[PATH_MAX_LEVELS]; /* data_off of the blocks that the walk is in */
 };
 
@@ -43,6 +50,38 @@ struct content {
 };
 
 static int walk_level(struct dump *dump, struct level *level);
+
+static bool seen_put(struct seen *seen, uint64_t value)
+{
+	size_t i = (size_t)(value * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (seen->room - 1);
+
+	while (seen->slots[i] && seen->slots[i] != value)
+		i = (i + 1) & (seen->room - 1);
+	if (seen->slots[i])
+		return false;
+	seen->slots[i] = value;
+	seen->count++;
+	return true;
+}
+
+/* Enter a number: 1 if it is new, 0 if not, or -ENOMEM. */
+static int seen_add(struct seen *seen, uint64_t value)
+{
+	if (seen->count * 2 >= seen->room) {
+		size_t room = seen->room ? seen->room * 2 : 64;
+		struct seen grown = {.slots = calloc(room, sizeof(uint64_t)), .room = room};
+
+		if (!grown.slots)
+			return -ENOMEM;
+		for (size_t i = 0; i < seen->room; i++) {
+			if (seen->slots[i])
+				seen_put(&grown, seen->slots[i]);
+		}
+		free(seen->slots);
+		*seen = grown;
+	}
+	return seen_put(seen, value);
+}
 
 static void set_problem(struct h2_dump_item *item, int error, const char *problem)
 {
@@ -206,7 +245,8 @@ static void judge(const struct dump *dump, const struct level *level, unsigned s
 		set_problem(item, -H2_ECORRUPT, member_problem(&problem));
 		return;
 	}
-	if (ref->key < level->lo || ref->key > level->hi) {
+	/* An indirect block may claim more than the one above it, MF 5.4. */
+	if (h2_blockref_key_last(ref) < level->lo || ref->key > level->hi) {
 		set_problem(item, -H2_ECORRUPT, "its key is outside the range of the block above");
 		return;
 	}
@@ -251,6 +291,13 @@ static int descend(struct dump *dump, const struct h2_dump_item *item, const str
 	case H2_BLOCKREF_INODE:
 		if (item->inode->op_flags & H2_INODE_DIRECTDATA)
 			return 0;
+		/* Inodes in directories (MF 7.6) could lead to each other on ever more ways. */
+		if (place_of(level, ref) == H2_PLACE_LEGACY) {
+			int fresh = seen_add(&dump->legacy, ref->data_off);
+
+			if (fresh <= 0)
+				return fresh;
+		}
 		below.refs = inode->u.blockset;
 		below.count = H2_BLOCKSET_COUNT;
 		below.kind = kind_below(level, item->inode);
@@ -338,11 +385,15 @@ static int walk(struct h2_volumes *volumes, const struct h2_dump_options *option
 		.visitor = visitor,
 	};
 
+	int err;
+
 	if (options)
 		dump.options = *options;
 	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
 		h2_blockref_encode(&blockset[i], &refs[i]);
-	return walk_level(&dump, &top);
+	err = walk_level(&dump, &top);
+	free(dump.legacy.slots);
+	return err;
 }
 
 int h2_dump_topology(struct h2_volumes *volumes, const struct h2_dump_options *options,
@@ -391,6 +442,7 @@ int h2_dump_read_header(struct h2_volumes *volumes, unsigned i, unsigned slot,
 struct totals {
 	struct h2_freemap_totals *sum;
 	uint64_t usable_lo, usable_hi; /* segments in between can be allocated from, MF 10.7 */
+	uint64_t total_size;
 	uint64_t next_zone;            /* zones below it were counted */
 	int error;
 };
@@ -400,17 +452,40 @@ static bool usable(const struct totals *t, uint64_t segment)
 	return segment >= t->usable_lo && segment < t->usable_hi && segment % H2_ZONE >= H2_SEGMENT;
 }
 
+/* The bytes that can be allocated in [begin, end), which are multiples of 1 GiB but for the last. */
+static uint64_t usable_bytes(const struct totals *t, uint64_t begin, uint64_t end)
+{
+	uint64_t lo = begin > t->usable_lo ? begin : t->usable_lo;
+	uint64_t hi = end < t->usable_hi ? end : t->usable_hi;
+	uint64_t zones, bytes;
+
+	if (lo >= hi)
+		return 0;
+	/* All of it, less one reserved segment for each zone, and a part of one at either end. */
+	zones = (hi + H2_ZONE - 1) / H2_ZONE - lo / H2_ZONE;
+	bytes = hi - lo - zones * H2_SEGMENT;
+	if (lo % H2_ZONE >= H2_SEGMENT)
+		bytes += H2_SEGMENT;
+	else
+		bytes += lo % H2_ZONE;
+	return bytes;
+}
+
 /* Zones without a leaf are as good as free. */
 static void add_leafless(struct totals *t, uint64_t end)
 {
-	for (; t->next_zone < end; t->next_zone += H2_ZONE) {
-		for (uint64_t s = t->next_zone; s < t->next_zone + H2_ZONE; s += H2_SEGMENT) {
-			if (usable(t, s))
-				t->sum->leafless += H2_SEGMENT;
-			else
-				t->sum->unavailable += H2_SEGMENT;
-		}
-	}
+	uint64_t bytes;
+
+	if (end > t->total_size)
+		end = t->total_size;
+	if (t->next_zone >= end)
+		return;
+	/* Zones count as whole ones, also the last. */
+	end = (end + H2_ZONE - 1) / H2_ZONE * H2_ZONE;
+	bytes = usable_bytes(t, t->next_zone, end);
+	t->sum->leafless += bytes;
+	t->sum->unavailable += end - t->next_zone - bytes;
+	t->next_zone = end;
 }
 
 static void add_record(struct totals *t, const struct h2_freemap_record *r)
@@ -456,6 +531,7 @@ int h2_dump_freemap_totals(struct h2_volumes *volumes, struct h2_freemap_totals 
 	uint64_t total = h2_volumes_total_size(volumes);
 	struct totals t = {
 		.sum = totals,
+		.total_size = total,
 		.usable_lo = (header->allocator_beg + H2_SEGMENT - 1) / H2_SEGMENT * H2_SEGMENT,
 		.usable_hi = total / H2_SEGMENT * H2_SEGMENT,
 	};

@@ -23,6 +23,8 @@ static const struct h2_finding_row rows[] = {
 	[FIND_HEADER_OLDER_USELESS] = {"header-older-useless", H2_WARNING,
 				       "the filesystem cannot be opened from this older header "
 				       "copy"},
+	[FIND_NO_SUPER_ROOT] = {"no-super-root", H2_FAULT,
+				"the header does not lead to a super-root; no PFS can be mounted"},
 	[FIND_EMPTY_NOT_ZERO] = {"empty-not-zero", H2_FAULT,
 				 "an empty blockref has a block; DragonFly's tools stop at it"},
 	[FIND_ARRAY_ORDER] = {"array-order", H2_FAULT,

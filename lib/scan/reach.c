@@ -13,6 +13,7 @@ struct h2_reach_segment {
 	uint16_t used[GRANULES];   /* units that belong to a block */
 	uint16_t starts[GRANULES]; /* units in which a block begins */
 	uint8_t young[GRANULES / 8];
+	uint16_t counts[H2_REACH_COUNTERS]; /* at most one for each unit */
 };
 
 int h2_reach_init(struct h2_reach *reach, uint64_t begin, uint64_t total_size,
@@ -141,6 +142,28 @@ enum h2_reach_result h2_reach_mark(struct h2_reach *reach, uint64_t offset, size
 		s->young[g / 8] = (uint8_t)(s->young[g / 8] | 1u << (g % 8));
 	h2_mutex_unlock(&reach->lock);
 	return same ? H2_REACH_SEEN : unused ? H2_REACH_NEW : H2_REACH_OVERLAP;
+}
+
+void h2_reach_count(struct h2_reach *reach, uint64_t offset, unsigned counter)
+{
+	struct h2_reach_segment *s = NULL;
+
+	assert(counter < H2_REACH_COUNTERS);
+	assert(offset >= reach->begin);
+	h2_mutex_lock(&reach->lock);
+	if (offset < reach->end)
+		s = reach->segments[segment_index(reach, offset)];
+	if (s)
+		s->counts[counter]++;
+	h2_mutex_unlock(&reach->lock);
+}
+
+void h2_reach_add_counts(const struct h2_reach *reach, uint64_t counts[H2_REACH_COUNTERS])
+{
+	for (size_t i = 0; i < reach->segment_count; i++) {
+		for (unsigned n = 0; reach->segments[i] && n < H2_REACH_COUNTERS; n++)
+			counts[n] += reach->segments[i]->counts[n];
+	}
 }
 
 uint64_t h2_reach_end(struct h2_reach *reach)

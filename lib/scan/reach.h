@@ -27,6 +27,8 @@ struct h2_reach {
 	uint64_t end; /* storage offset: from here on nothing is mapped */
 };
 
+#define H2_REACH_COUNTERS 8u /* for each segment, to the user's taste */
+
 enum h2_reach_result {
 	H2_REACH_NEW,
 	H2_REACH_SEEN,    /* the very same block was reached before */
@@ -45,6 +47,15 @@ void h2_reach_fini(struct h2_reach *reach);
  */
 enum h2_reach_result h2_reach_mark(struct h2_reach *reach, uint64_t offset, size_t size,
 				   bool young);
+
+/*
+ * Count something about the block at offset. The counts belong to the map: a segment that it gives
+ * up takes its own along, so that a repeated pass counts nothing twice.
+ */
+void h2_reach_count(struct h2_reach *reach, uint64_t offset, unsigned counter);
+
+/* Add the counts of all that is mapped. No thread may enter blocks any more. */
+void h2_reach_add_counts(const struct h2_reach *reach, uint64_t counts[H2_REACH_COUNTERS]);
 
 /* Where the mapped part ends; total_size when everything was mapped. */
 uint64_t h2_reach_end(struct h2_reach *reach);

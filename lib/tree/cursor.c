@@ -10,6 +10,7 @@ void h2_cursor_init(struct h2_cursor *cursor, struct h2_blocks *blocks,
 	cursor->where = *where;
 	cursor->kind = kind;
 	cursor->depth = 1;
+	cursor->last = hi;
 	cursor->stack[0] = (struct h2_cursor_level){
 		.array = &root->array,
 		.lo = lo,
@@ -105,6 +106,7 @@ int h2_cursor_next(struct h2_cursor *cursor, struct h2_blockref *ref)
 			pop(cursor);
 			continue;
 		}
+		cursor->last = hi;
 		h2_blockref_decode(&level->array->refs[slot], ref);
 		err = h2_block_check_ref(cursor->blocks, &cursor->where, ref, cursor->kind);
 		if (err || !h2_is_interior(ref))
@@ -117,13 +119,16 @@ int h2_cursor_next(struct h2_cursor *cursor, struct h2_blockref *ref)
 }
 
 int h2_tree_first(struct h2_blocks *blocks, const struct h2_where *where, enum h2_tree_kind kind,
-		  const struct h2_root *root, uint64_t lo, uint64_t hi, struct h2_blockref *ref)
+		  const struct h2_root *root, uint64_t lo, uint64_t hi, struct h2_blockref *ref,
+		  uint64_t *last)
 {
 	struct h2_cursor cursor;
 	int err;
 
 	h2_cursor_init(&cursor, blocks, where, kind, root, lo, hi);
 	err = h2_cursor_next(&cursor, ref);
+	if (last)
+		*last = cursor.last;
 	h2_cursor_fini(&cursor);
 	return err;
 }

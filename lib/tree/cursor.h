@@ -31,6 +31,7 @@ struct h2_cursor {
 	struct h2_where where;
 	enum h2_tree_kind kind;
 	unsigned depth; /* levels in use; 0: at the end */
+	uint64_t last;  /* last key of what h2_cursor_next() returned or could not read */
 	struct h2_cursor_level stack[H2_DEPTH_MAX];
 };
 
@@ -47,9 +48,11 @@ void h2_cursor_fini(struct h2_cursor *cursor);
 int h2_cursor_next(struct h2_cursor *cursor, struct h2_blockref *ref);
 
 /*
- * The first leaf that meets [lo, hi]: h2_cursor_init(), _next() and _fini() in one.
+ * The first leaf that meets [lo, hi]: h2_cursor_init(), _next() and _fini() in one. *last, unless
+ * NULL, receives the last key of it, or of what cannot be read: behind it a listing goes on.
  */
 int h2_tree_first(struct h2_blocks *blocks, const struct h2_where *where, enum h2_tree_kind kind,
-		  const struct h2_root *root, uint64_t lo, uint64_t hi, struct h2_blockref *ref);
+		  const struct h2_root *root, uint64_t lo, uint64_t hi, struct h2_blockref *ref,
+		  uint64_t *last);
 
 #endif
