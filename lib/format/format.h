@@ -238,6 +238,13 @@ uint64_t h2_freemap_leaf_init(struct h2d_freemap_record records[H2_FREEMAP_RECOR
 			      uint64_t allocator_beg, uint64_t total_size);
 
 /*
+ * How many bytes of [begin, end) are in segments that can be allocated from: those of
+ * [usable_lo, usable_hi), multiples of 4 MiB, outside the reserved segment of each zone.
+ */
+uint64_t h2_freemap_usable_bytes(uint64_t usable_lo, uint64_t usable_hi, uint64_t begin,
+				 uint64_t end);
+
+/*
  * Judging what was decoded. A problem names the member and what was expected of it; expected is a
  * text of a few words and static.
  */

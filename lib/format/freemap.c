@@ -89,3 +89,18 @@ uint64_t h2_freemap_leaf_init(struct h2d_freemap_record records[H2_FREEMAP_RECOR
 	}
 	return avail;
 }
+
+uint64_t h2_freemap_usable_bytes(uint64_t usable_lo, uint64_t usable_hi, uint64_t begin,
+				 uint64_t end)
+{
+	uint64_t lo = begin > usable_lo ? begin : usable_lo;
+	uint64_t hi = end < usable_hi ? end : usable_hi;
+	uint64_t zones, bytes;
+
+	if (lo >= hi)
+		return 0;
+	/* All of it, less the reserved segment of each zone, or what of it is in the range. */
+	zones = (hi + H2_ZONE - 1) / H2_ZONE - lo / H2_ZONE;
+	bytes = hi - lo - zones * H2_SEGMENT;
+	return bytes + (lo % H2_ZONE < H2_SEGMENT ? lo % H2_ZONE : H2_SEGMENT);
+}

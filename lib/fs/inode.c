@@ -252,6 +252,7 @@ int h2_inode_path(struct h2_pfs *pfs, uint64_t inum, char *buf, size_t size)
 	struct h2_inode *inode;
 	struct h2_dirent ent;
 	unsigned steps = 0;
+	uint64_t mark = 0; /* a number on the way: to meet it again is to go in a circle */
 	int err;
 
 	if (size < 2)
@@ -261,8 +262,10 @@ int h2_inode_path(struct h2_pfs *pfs, uint64_t inum, char *buf, size_t size)
 	while (inum != H2_INUM_ROOT) {
 		uint64_t parent;
 
-		if (++steps > PATH_STEPS_MAX)
+		if (++steps > PATH_STEPS_MAX || inum == mark)
 			return -ENOENT;
+		if ((steps & (steps - 1)) == 0)
+			mark = inum;
 		err = h2_inode_get(pfs, inum, &inode);
 		if (err)
 			return err;

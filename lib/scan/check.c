@@ -9,8 +9,9 @@
 #include "check_impl.h"
 #include "compress.h"
 
-#define PATHS_MAX 1000u /* findings for which a path is looked up; that may scan directories */
+#define PATHS_MAX 200u /* findings for which a path is looked up; that may scan directories */
 #define PROGRESS_STEP (UINT64_C(1) << 20)
+#define PROGRESS_CALLS 256u /* progress is told after so many steps, however few bytes they read */
 #define CACHE_BYTES ((size_t)32 << 20)
 
 static void count(struct h2_check *c, enum h2_severity severity)
@@ -21,18 +22,26 @@ static void count(struct h2_check *c, enum h2_severity severity)
 			 1);
 }
 
-/* Find the path of an inode, for as many findings as that may cost. */
-static bool look_up_path(struct h2_check *c, const struct h2_where *where, char *path, size_t size)
+bool h2_check_may_look_up(struct h2_check *c)
 {
-	struct h2_pfs *pfs;
-	bool found, allowed;
+	bool allowed;
 
-	if (!c->path_fs || c->older_copy || !where || !where->pfs || !where->has_inum)
+	if (!c->path_fs || h2_check_stopped(c))
 		return false;
 	h2_mutex_lock(&c->lock);
 	allowed = c->paths_looked_up++ < PATHS_MAX;
 	h2_mutex_unlock(&c->lock);
-	if (!allowed || h2_pfs_open(c->path_fs, where->pfs, &pfs) != 0)
+	return allowed;
+}
+
+/* Find the path of an inode, for as many findings as that may cost. */
+static bool look_up_path(struct h2_check *c, const struct h2_where *where, char *path, size_t size)
+{
+	struct h2_pfs *pfs;
+	bool found;
+
+	if (c->older_copy || !where || !where->pfs || !where->has_inum || !h2_check_may_look_up(c) ||
+	    h2_pfs_open(c->path_fs, where->pfs, &pfs) != 0)
 		return false;
 	found = h2_inode_path(pfs, where->inum, path, size) == 0;
 	h2_pfs_put(pfs);
@@ -137,8 +146,9 @@ void h2_check_advance(struct h2_check *c, uint64_t bytes)
 	if (!c->options.progress)
 		return;
 	h2_mutex_lock(&c->lock);
-	if (done >= c->progress_next) {
+	if (done >= c->progress_next || ++c->progress_calls >= PROGRESS_CALLS) {
 		c->progress_next = done + PROGRESS_STEP;
+		c->progress_calls = 0;
 		progress = (struct h2_check_progress){
 			.phase = c->phase,
 			.done_bytes = done,
@@ -246,6 +256,17 @@ static void check_geometry(struct h2_check *c, unsigned slot, const struct h2_vo
 			    h->allocator_free, h->allocator_size);
 }
 
+/* Copies of other volumes were compared with each other when the set was opened. */
+static void check_foreign(struct h2_check *c, unsigned slot, const struct h2_volume_header *h)
+{
+	const struct h2_volume_header *best = h2_volumes_header(c->volumes);
+
+	if (memcmp(&h->fsid, &best->fsid, sizeof(h->fsid)) != 0 ||
+	    memcmp(&h->fstype, &best->fstype, sizeof(h->fstype)) != 0 ||
+	    h->version != best->version || h->nvolumes != best->nvolumes || h->volu_id != 0)
+		find_header(c, FIND_HEADER_FOREIGN, 0, slot, NULL, NULL, 0, 0);
+}
+
 static void compare_copies(struct h2_check *c, const struct header_copy copies[])
 {
 	for (unsigned i = 0; i < H2_HEADER_COPIES_MAX; i++) {
@@ -281,8 +302,10 @@ static int check_headers(struct h2_check *c)
 		for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
 			c->copies[slot] = copies[slot].header;
 			c->copy_good[slot] = copies[slot].good;
-			if (copies[slot].good)
-				check_geometry(c, slot, &copies[slot].header);
+			if (!copies[slot].good)
+				continue;
+			check_foreign(c, slot, &copies[slot].header);
+			check_geometry(c, slot, &copies[slot].header);
 		}
 	}
 	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++)
@@ -294,13 +317,19 @@ static int check_headers(struct h2_check *c)
 
 static int add_pfs(struct h2_check *c, const struct h2_pfs_info *info)
 {
-	struct h2_check_pfs *list = realloc(c->pfs, (c->pfs_count + 1) * sizeof(*list));
+	struct h2_check_pfs *list = c->pfs;
 
-	if (!list)
-		return -ENOMEM;
-	c->pfs = list;
+	if ((c->pfs_count & (c->pfs_count - 1)) == 0) { /* full: 0, 1, 2, 4, ... */
+		size_t room = c->pfs_count ? c->pfs_count * 2 : 1;
+
+		list = realloc(c->pfs, room * sizeof(*list));
+		if (!list)
+			return -ENOMEM;
+		c->pfs = list;
+	}
 	list += c->pfs_count++;
 	memcpy(list->label, info->label, sizeof(list->label));
+	list->label_len = info->meta.name_len;
 	list->inum_counter = info->meta.pfs_inum;
 	list->clid = info->meta.pfs_clid;
 	list->fsid = info->meta.pfs_fsid;
@@ -308,18 +337,64 @@ static int add_pfs(struct h2_check *c, const struct h2_pfs_info *info)
 	return 0;
 }
 
-static void compare_pfs(struct h2_check *c, const struct h2_check_pfs *x,
-			const struct h2_check_pfs *y)
+static int by_label(const void *a, const void *b)
 {
-	struct h2_where where = {.pfs = x->label, .inum = H2_INUM_ROOT, .has_inum = true};
-	struct h2_about about = {.where = &where, .object = "PFS", .path = "/"};
+	const struct h2_check_pfs *x = *(struct h2_check_pfs *const *)a;
+	const struct h2_check_pfs *y = *(struct h2_check_pfs *const *)b;
 
-	if (strcmp(x->label, y->label) == 0)
-		h2_check_find(c, FIND_PFS_LABEL_TWICE, &about);
-	if (memcmp(&x->clid, &y->clid, sizeof(x->clid)) == 0)
-		h2_check_find(c, FIND_PFS_CLID_TWICE, &about);
-	if (memcmp(&x->fsid, &y->fsid, sizeof(x->fsid)) == 0)
-		h2_check_find(c, FIND_PFS_FSID_TWICE, &about);
+	if (x->label_len != y->label_len)
+		return x->label_len < y->label_len ? -1 : 1;
+	return memcmp(x->label, y->label, x->label_len);
+}
+
+static int by_clid(const void *a, const void *b)
+{
+	return memcmp(&(*(struct h2_check_pfs *const *)a)->clid,
+		      &(*(struct h2_check_pfs *const *)b)->clid, sizeof(struct h2_uuid));
+}
+
+static int by_fsid(const void *a, const void *b)
+{
+	return memcmp(&(*(struct h2_check_pfs *const *)a)->fsid,
+		      &(*(struct h2_check_pfs *const *)b)->fsid, sizeof(struct h2_uuid));
+}
+
+/* Sort by each thing that must be unique and look for equal neighbours (point 4). */
+static int compare_pfss(struct h2_check *c)
+{
+	static const struct {
+		int (*compare)(const void *, const void *);
+		enum h2_finding finding;
+	} rules[] = {
+		{by_label, FIND_PFS_LABEL_TWICE},
+		{by_clid, FIND_PFS_CLID_TWICE},
+		{by_fsid, FIND_PFS_FSID_TWICE},
+	};
+	struct h2_check_pfs **sorted = calloc(c->pfs_count + 1, sizeof(*sorted));
+
+	if (!sorted)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->pfs_count; i++)
+		sorted[i] = &c->pfs[i];
+	for (size_t r = 0; r < sizeof(rules) / sizeof(rules[0]); r++) {
+		qsort(sorted, c->pfs_count, sizeof(*sorted), rules[r].compare);
+		for (size_t i = 1; i < c->pfs_count && !h2_check_stopped(c); i++) {
+			struct h2_where where = {
+				.pfs = sorted[i]->label,
+				.inum = H2_INUM_ROOT,
+				.has_inum = true,
+			};
+
+			if (rules[r].compare(&sorted[i - 1], &sorted[i]) == 0)
+				h2_check_find(c, rules[r].finding, &(struct h2_about){
+					.where = &where,
+					.object = "PFS",
+					.path = "/",
+				});
+		}
+	}
+	free(sorted);
+	return 0;
 }
 
 /*
@@ -335,7 +410,8 @@ static int list_pfs(struct h2_check *c, struct h2_fs *fs, bool *complete)
 	free(c->pfs);
 	c->pfs = NULL;
 	c->pfs_count = 0;
-	while ((err = h2_pfs_next(fs, key, &info)) != 1) {
+	while (!h2_check_stopped(c) && (err = h2_pfs_next(fs, key, &info)) != 1) {
+		h2_check_advance(c, 0);
 		if (err == -ENOMEM)
 			return err;
 		if (!err)
@@ -347,11 +423,7 @@ static int list_pfs(struct h2_check *c, struct h2_fs *fs, bool *complete)
 		if (key == 0)
 			break;
 	}
-	for (size_t i = 0; i < c->pfs_count; i++) {
-		for (size_t j = 0; j < i; j++)
-			compare_pfs(c, &c->pfs[i], &c->pfs[j]);
-	}
-	return 0;
+	return compare_pfss(c);
 }
 
 /* ---- the trees of one header ---- */
@@ -370,7 +442,10 @@ static int check_trees(struct h2_check *c)
 		if (err)
 			return err;
 		begin_phase(c, c->older_copy ? "older header copies" : "topology");
+		c->visited_max = c->options.memory_bytes / 5 / 32;
 		err = h2_check_topology(c);
+		if (!err && c->older_copy && !h2_check_stopped(c))
+			err = h2_check_freemap_blocks(c);
 		if (!err && !c->older_copy && !h2_check_stopped(c)) {
 			begin_phase(c, "freemap");
 			err = h2_check_freemap(c);

@@ -92,22 +92,30 @@ static void check_states(struct freemap_check *f, const struct h2_freemap_record
 	}
 }
 
-/* MF 10.8: linear is aligned, or points into an allocated granule whose rest is not in use. */
-static bool linear_sound(struct freemap_check *f, const struct h2_freemap_record *r, uint64_t base)
+/*
+ * MF 10.8: linear is aligned, or points into an allocated granule whose rest is not in use. Where
+ * the freemap may be behind the last commit, it may point at what that commit wrote.
+ */
+static void check_linear(struct freemap_check *f, const struct h2_freemap_record *r, uint64_t base)
 {
 	unsigned g = r->linear / H2_GRANULE;
 	unsigned unit = r->linear % H2_GRANULE / H2_BLOCK_MIN;
+	struct h2_reach_granule reached;
 	unsigned state;
-	uint64_t offset = base + r->linear;
 
-	if (r->linear > H2_SEGMENT || r->linear % H2_BLOCK_MIN)
-		return false;
-	if (r->linear % H2_GRANULE == 0)
-		return true;
+	if (r->linear % H2_GRANULE == 0 && r->linear <= H2_SEGMENT)
+		return;
+	if (r->linear > H2_SEGMENT || r->linear % H2_BLOCK_MIN) {
+		find(f, FIND_FREEMAP_LINEAR, NULL, base, "linear", r->linear, 0);
+		return;
+	}
 	state = (unsigned)(r->bitmap[g / 32] >> (2 * (g % 32)) & 3);
-	if (state != H2_GRANULE_ALLOCATED && state != H2_GRANULE_STAGED)
-		return false;
-	return !mapped(f, offset) || h2_reach_get(&f->c->reach, offset).used >> unit == 0;
+	reached = h2_reach_get(&f->c->reach, base + r->linear);
+	if (reached.used >> unit != 0 && reached.young)
+		find(f, FIND_FREEMAP_LAG, NULL, base + r->linear, "linear", r->linear, 0);
+	else if (reached.used >> unit != 0 ||
+		 (state != H2_GRANULE_ALLOCATED && state != H2_GRANULE_STAGED))
+		find(f, FIND_FREEMAP_LINEAR, NULL, base, "linear", r->linear, 0);
 }
 
 static uint64_t count_free(const struct h2_freemap_record *r)
@@ -140,48 +148,58 @@ static void check_record(struct freemap_check *f, const struct h2_freemap_record
 	}
 	if (!mapped(f, base))
 		return;
-	if (!linear_sound(f, r, base))
-		find(f, FIND_FREEMAP_LINEAR, NULL, base, "linear", r->linear, 0);
+	check_linear(f, r, base);
 	check_states(f, r, base);
+}
+
+/* One zone without a leaf in which something was reached. */
+static void check_leafless_zone(struct freemap_check *f, uint64_t zone)
+{
+	bool young = true;
+	uint64_t at = 0;
+
+	for (uint64_t s = zone; s < zone + H2_ZONE; s += H2_SEGMENT) {
+		if (!usable(f, s) || !mapped(f, s) || !h2_reach_segment_used(&f->c->reach, s))
+			continue;
+		for (uint64_t o = s; o < s + H2_SEGMENT; o += H2_GRANULE) {
+			struct h2_reach_granule g = h2_reach_get(&f->c->reach, o);
+
+			if (!g.used)
+				continue;
+			f->reached_bytes += H2_GRANULE;
+			at = at ? at : o;
+			young = young && g.young;
+		}
+	}
+	/* A zone whose storage is mapped in several passes is one finding. */
+	if (at && f->c->leafless_zone != zone) {
+		f->c->leafless_zone = zone;
+		find(f, young ? FIND_FREEMAP_LAG : FIND_FREEMAP_NO_LEAF, NULL, at, NULL, 0, 0);
+	}
 }
 
 /*
  * Zones without a leaf, up to end, which may be any number: nothing may be in use there but what
- * newfs made.
+ * newfs made. What lies far apart is stepped over, as volumes can be much larger than what is on
+ * them.
  */
 static void check_leafless(struct freemap_check *f, uint64_t end)
 {
+	uint64_t used;
+
 	if (end > f->c->blocks.total_size)
 		end = f->c->blocks.total_size;
-	for (; f->next_zone < end; f->next_zone += H2_ZONE) {
-		bool young = true, used = false;
-		uint64_t at = 0;
-
-		for (uint64_t s = f->next_zone; s < f->next_zone + H2_ZONE; s += H2_SEGMENT) {
-			if (!usable(f, s))
-				continue;
-			if (!f->c->repeated)
-				f->free_bytes += H2_SEGMENT;
-			if (!mapped(f, s) || !h2_reach_segment_used(&f->c->reach, s))
-				continue;
-			for (uint64_t o = s; o < s + H2_SEGMENT; o += H2_GRANULE) {
-				struct h2_reach_granule g = h2_reach_get(&f->c->reach, o);
-
-				if (g.used) {
-					f->reached_bytes += H2_GRANULE;
-					at = at ? at : o;
-					used = true;
-					young = young && g.young;
-				}
-			}
-		}
-		/* A zone whose storage is mapped in several passes is one finding. */
-		if (used && f->c->leafless_zone != f->next_zone) {
-			f->c->leafless_zone = f->next_zone;
-			find(f, young ? FIND_FREEMAP_LAG : FIND_FREEMAP_NO_LEAF, NULL, at, NULL, 0,
-			     0);
-		}
+	if (f->next_zone >= end)
+		return;
+	if (!f->c->repeated)
+		f->free_bytes += h2_freemap_usable_bytes(f->usable_lo, f->usable_hi, f->next_zone,
+							 end);
+	while ((used = h2_reach_next_used(&f->c->reach, f->next_zone)) < end && used < f->end) {
+		f->next_zone = used / H2_ZONE * H2_ZONE;
+		check_leafless_zone(f, f->next_zone);
+		f->next_zone += H2_ZONE;
 	}
+	f->next_zone = (end + H2_ZONE - 1) / H2_ZONE * H2_ZONE;
 }
 
 static int check_leaf(void *user, const struct h2_blockref *ref,
@@ -209,6 +227,8 @@ static void check_ref(void *user, const struct h2_blockref *ref)
 	if (f->c->repeated)
 		return;
 	f->c->summary->freemap_blocks++;
+	if (h2_blockref_check_algo(ref) <= H2_CHECK_DISABLED)
+		find(f, FIND_CHECK_NONE, ref, ref->key, NULL, 0, 0);
 	if (ref->mirror_tid > f->c->header->mirror_tid)
 		find(f, FIND_FREEMAP_TID, ref, ref->key, "mirror_tid", ref->mirror_tid,
 		     f->c->header->mirror_tid);
@@ -281,4 +301,27 @@ int h2_check_freemap(struct h2_check *c)
 	c->summary->reachable_bytes += f.reached_bytes;
 	c->summary->unreachable_bytes += f.unreached_bytes;
 	return 0;
+}
+
+static int pass_leaf(void *user, const struct h2_blockref *ref,
+		     const struct h2d_freemap_record records[H2_FREEMAP_RECORDS])
+{
+	(void)user;
+	(void)ref;
+	(void)records;
+	return 0;
+}
+
+int h2_check_freemap_blocks(struct h2_check *c)
+{
+	struct freemap_check f = {.c = c, .next_zone = UINT64_MAX};
+	struct h2_freemap_walk walk = {
+		.volumes = c->volumes,
+		.blockset = c->header->freemap_blockset,
+		.leaf = pass_leaf,
+		.fault = report_fault,
+		.user = &f,
+	};
+
+	return h2_freemap_walk(&walk);
 }

@@ -22,6 +22,7 @@
 #include "node.h"
 #include "pool.h"
 #include "reach.h"
+#include "set.h"
 
 /* What is counted in the map of reached storage, once for each block. */
 enum h2_check_count {
@@ -37,6 +38,7 @@ enum h2_check_count {
 
 struct h2_check_pfs {
 	char label[H2_NAME_MAX + 1];
+	size_t label_len; /* as stored: a NUL byte may end the label before it */
 	uint64_t inum_counter; /* pfs_inum of its root */
 	struct h2_uuid clid, fsid;
 	uint64_t key;
@@ -52,6 +54,7 @@ struct h2_check {
 	const struct h2_volume_header *header; /* whose trees are checked */
 	unsigned older_copy; /* 1..4: an older header copy is checked; 0: the current one */
 	bool repeated;       /* a further pass over the same trees: only the map counts */
+	size_t visited_max; /* how many numbers visited may have */
 	struct h2_blocks blocks;
 	struct h2_reach reach;
 	struct h2_pool *pool;
@@ -75,7 +78,9 @@ struct h2_check {
 	struct h2_mutex lock;
 	/* under lock */
 	unsigned paths_looked_up;
+	struct h2_set visited; /* blocks that the map cannot tell about, and what is below them */
 	uint64_t progress_next; /* done_bytes at which progress is due */
+	unsigned progress_calls; /* h2_check_advance() since the last one */
 
 	struct h2_check_summary *summary; /* the caller's; written by the main thread only */
 };
@@ -98,6 +103,9 @@ void h2_check_find(struct h2_check *c, enum h2_finding finding, const struct h2_
 /* For h2_blocks: findings of the layers below. */
 void h2_check_block_report(void *user, const struct h2_report *report);
 
+/* Whether another path may be looked up for a message: that can cost scans of directories. */
+bool h2_check_may_look_up(struct h2_check *c);
+
 /* Count bytes that were read and tell the progress. */
 void h2_check_advance(struct h2_check *c, uint64_t bytes);
 
@@ -113,5 +121,8 @@ static inline bool h2_check_stopped(struct h2_check *c)
 int h2_check_topology(struct h2_check *c);
 int h2_check_names(struct h2_check *c, struct h2_fs *fs);
 int h2_check_freemap(struct h2_check *c);
+
+/* Only that the freemap's blocks can be used: for older header copies. */
+int h2_check_freemap_blocks(struct h2_check *c);
 
 #endif

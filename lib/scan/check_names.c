@@ -18,6 +18,7 @@
 #define TASKS_MAX 256u
 #define DIRS_IN_TASK 16u
 #define CLIMB_MAX 100000u
+#define STEPS_PER_PROGRESS 16u
 
 enum way { WAY_UNKNOWN, WAY_ROOTED, WAY_DETACHED }; /* where the parents lead */
 
@@ -69,7 +70,7 @@ static void find_name(struct names *n, enum h2_finding finding, uint64_t dir_inu
 	char path[2048] = "", *p = path;
 	size_t len;
 
-	if (n->c->path_fs && h2_inode_path(n->pfs, dir_inum, path, sizeof(path) - 300) == 0) {
+	if (h2_check_may_look_up(n->c) && h2_inode_path(n->pfs, dir_inum, path, sizeof(path) - 300) == 0) {
 		len = strlen(path);
 		p = path + len;
 		if (len == 0 || path[len - 1] != '/')
@@ -192,6 +193,7 @@ static void scan_directory(struct names *n, uint64_t inum)
 	struct h2_dir_scan *scan;
 	struct h2_inode *dir;
 	struct h2_dirent ent;
+	unsigned steps = 0;
 	int err = h2_inode_get(n->pfs, inum, &dir);
 
 	if (!err) {
@@ -203,6 +205,8 @@ static void scan_directory(struct names *n, uint64_t inum)
 		return;
 	}
 	while (!h2_check_stopped(n->c) && (err = h2_dir_scan_next(scan, &ent)) != 1) {
+		if (++steps % STEPS_PER_PROGRESS == 0)
+			h2_check_advance(n->c, 0);
 		if (err) {
 			atomic_store(&n->damaged, true);
 			continue;
@@ -248,6 +252,7 @@ static int walk_index(struct names *n, uint64_t lo, struct dirs_task *dirs, bool
 	struct h2_where where = h2_where_inode(n->pfs, H2_INUM_ROOT);
 	struct h2_cursor cursor;
 	struct h2_blockref ref;
+	unsigned steps = 0;
 	int err;
 
 	h2_cursor_init(&cursor, &n->c->blocks, &where, H2_TREE_PFS_ROOT, &n->pfs->root, lo,
@@ -256,6 +261,8 @@ static int walk_index(struct names *n, uint64_t lo, struct dirs_task *dirs, bool
 		const struct h2_inode_meta *m;
 		struct h2_inode *inode;
 
+		if (++steps % STEPS_PER_PROGRESS == 0)
+			h2_check_advance(n->c, 0);
 		if (fill && n->count == n->max) {
 			n->hi = n->table[n->count - 1].inum;
 			break;
@@ -433,8 +440,10 @@ int h2_check_names(struct h2_check *c, struct h2_fs *fs)
 				      &(struct h2_about){.where = &where, .object = "PFS"});
 			continue;
 		}
+		/* Of two with one label the first is found, and that was checked already. */
 		atomic_store(&n.damaged, false);
-		check_pfs(&n);
+		if (h2_pfs_get_info(n.pfs)->key == c->pfs[i].key)
+			check_pfs(&n);
 		h2_pfs_put(n.pfs);
 	}
 	h2_pool_free(n.pool);

@@ -212,13 +212,14 @@ static void check_name(struct h2_check *c, const struct part *p, const struct h2
 		find(c, FIND_NAME_INVALID, p, ref);
 }
 
-static void walk_inode(struct h2_check *c, const struct part *p, enum h2_reach_result reached);
-static void walk_indirect(struct h2_check *c, const struct part *p, enum h2_reach_result reached);
+static void walk_inode(struct h2_check *c, const struct part *p, bool count, bool go_on);
+static void walk_indirect(struct h2_check *c, const struct part *p, bool go_on);
 
 /* What the walk of a task begins with; the block was entered in the map by who made the task. */
 struct task {
 	struct part part;
-	enum h2_reach_result reached;
+	bool count; /* it was reached for the first time */
+	bool go_on; /* what is below it is to be walked */
 };
 
 static void run_task(void *context, void *arg)
@@ -229,9 +230,9 @@ static void run_task(void *context, void *arg)
 	if (h2_check_stopped(c))
 		return;
 	if (t->part.ref.type == H2_BLOCKREF_INODE)
-		walk_inode(c, &t->part, t->reached);
+		walk_inode(c, &t->part, t->count, t->go_on);
 	else
-		walk_indirect(c, &t->part, t->reached);
+		walk_indirect(c, &t->part, t->go_on);
 }
 
 static void descend(struct h2_check *c, const struct task *t)
@@ -243,13 +244,38 @@ static void descend(struct h2_check *c, const struct task *t)
 /* Which PFS an entry of the super-root is; SIZE_MAX where it could not be listed. */
 static size_t pfs_of(const struct h2_check *c, const struct part *p, const struct h2_blockref *ref)
 {
+	size_t low = 0, high = c->pfs_count;
+
 	if (p->kind != H2_TREE_SUPER_ROOT)
 		return p->pfs;
-	for (size_t i = 0; i < c->pfs_count; i++) {
-		if (c->pfs[i].key == ref->key)
-			return i;
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (c->pfs[mid].key < ref->key)
+			low = mid + 1;
+		else
+			high = mid;
 	}
-	return SIZE_MAX;
+	return low < c->pfs_count && c->pfs[low].key == ref->key ? low : SIZE_MAX;
+}
+
+/*
+ * Whether to walk what is below a block. The map tells for what it covers; for blocks outside of
+ * it, or that overlap others, a set does, as long as there is memory for it. Otherwise subtrees that
+ * refer to each other many times would be walked on every way that leads to them.
+ */
+static bool go_on_below(struct h2_check *c, enum h2_reach_result reached,
+			const struct h2_blockref *ref)
+{
+	bool fresh = true;
+
+	if (reached == H2_REACH_NEW || reached == H2_REACH_SEEN)
+		return reached == H2_REACH_NEW;
+	h2_mutex_lock(&c->lock);
+	if (c->visited.count < c->visited_max)
+		fresh = h2_set_add(&c->visited, ref->data_off) != 0;
+	h2_mutex_unlock(&c->lock);
+	return fresh;
 }
 
 /* One non-empty entry of the array that p->ref leads to; above is NULL in the header. */
@@ -288,7 +314,8 @@ static void walk_entry(struct h2_check *c, const struct part *p, const struct h2
 	}
 	t.part = *p;
 	t.part.path[t.part.path_depth++] = ref->data_off;
-	t.reached = reached;
+	t.count = reached == H2_REACH_NEW;
+	t.go_on = go_on_below(c, reached, ref);
 	t.part.ref = *ref;
 	t.part.lo = e->lo > p->lo ? e->lo : p->lo;
 	t.part.hi = e->hi < p->hi ? e->hi : p->hi;
@@ -350,17 +377,20 @@ static void walk_array(struct h2_check *c, const struct part *p, const struct h2
 		if (h2_block_check_ref(&c->blocks, &where, &ref, p->kind) != 0)
 			continue;
 		add_to_sums(&sums, &ref);
-		if (e->lo < p->lo || e->hi > p->hi)
+		if (e->hi < p->lo || e->lo > p->hi ||
+		    (ref.type != H2_BLOCKREF_INDIRECT && e->lo < p->lo)) {
 			find_values(c, FIND_KEY_OUTSIDE, p, &ref, "key", ref.key, p->lo);
-		if (e->hi < p->lo || e->lo > p->hi)
 			continue;
+		}
+		if (e->lo < p->lo || e->hi > p->hi)
+			find_values(c, FIND_RANGE_WIDER, p, &ref, "key", ref.key, p->lo);
 		walk_entry(c, p, above, e, &ref);
 	}
 	if (above)
 		check_sums(c, p, &sums);
 }
 
-static void walk_indirect(struct h2_check *c, const struct part *p, enum h2_reach_result reached)
+static void walk_indirect(struct h2_check *c, const struct part *p, bool go_on)
 {
 	struct h2_where where = where_of(c, p);
 	unsigned radix = h2_blockref_radix(&p->ref);
@@ -377,7 +407,7 @@ static void walk_indirect(struct h2_check *c, const struct part *p, enum h2_reac
 	h2_check_advance(c, h2_block_size(&p->ref));
 	if (node->array.count == 0)
 		find(c, FIND_INDIRECT_EMPTY, p, &p->ref);
-	if (reached != H2_REACH_SEEN)
+	if (go_on)
 		walk_array(c, p, &node->array,
 			   (unsigned)(h2_block_size(&p->ref) / H2_BLOCKREF_SIZE), &p->ref);
 	h2_node_put(&c->blocks, node);
@@ -400,6 +430,9 @@ static void check_pfs_root(struct h2_check *c, const struct part *p, const struc
 {
 	uint64_t hash = h2_name_hash(m->filename, m->name_len);
 
+	if (strnlen((const char *)m->filename, sizeof(m->filename)) != m->name_len)
+		find_values(c, FIND_PFS_LABEL, p, &p->ref, "name_len", m->name_len,
+			    strnlen((const char *)m->filename, sizeof(m->filename)));
 	if (!(p->ref.flags & H2_BLOCKREF_PFSROOT))
 		find(c, FIND_PFS_BLOCKREF_FLAG, p, &p->ref);
 	if (!(m->op_flags & H2_INODE_PFSROOT))
@@ -448,7 +481,7 @@ static void check_index_inode(struct h2_check *c, const struct part *p,
 		find_values(c, FIND_DIR_LINK_COUNT, p, &p->ref, "nlinks", m->nlinks, 1);
 }
 
-static void walk_inode(struct h2_check *c, const struct part *p, enum h2_reach_result reached)
+static void walk_inode(struct h2_check *c, const struct part *p, bool count, bool go_on)
 {
 	enum h2_inode_place inode_place = place_of(p);
 	struct part below = *p;
@@ -464,9 +497,9 @@ static void walk_inode(struct h2_check *c, const struct part *p, enum h2_reach_r
 	h2_check_advance(c, sizeof(d));
 	if (inode_place == H2_PLACE_SUPER_ROOT)
 		atomic_store(&c->super_root, true);
-	if (reached == H2_REACH_NEW)
+	if (count)
 		count_inode(c, p, m.type);
-	if (reached == H2_REACH_SEEN)
+	if (!go_on)
 		return;
 	below.inum = m.inum;
 	below.kind = kind_below(p, &m);
@@ -516,5 +549,6 @@ int h2_check_topology(struct h2_check *c)
 						 .member = "sroot_blockset"});
 	h2_pool_free(c->pool);
 	c->pool = NULL;
+	h2_set_clear(&c->visited);
 	return atomic_load(&c->error);
 }

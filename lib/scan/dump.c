@@ -13,14 +13,9 @@
 #include "check.h"
 #include "format.h"
 #include "freemap.h"
+#include "set.h"
 
 #define PATH_MAX_LEVELS (3u * H2_DEPTH_MAX) /* super-root, PFS and file, each with a tree */
-
-/* A set of numbers other than 0: a hash table with open addressing. */
-struct seen {
-	uint64_t *slots;
-	size_t count, room; /* room: a power of two, or 0 */
-};
 
 struct dump {
 	/* constant during the walk */
@@ -29,7 +24,7 @@ struct dump {
 	struct h2_dump_options options;
 	const struct h2_dump_visitor *visitor;
 
-	struct seen legacy; /* data_off of the inodes found in directories */
+	struct h2_set legacy; /* data_off of the inodes found in directories */
 	uint64_t path[PATH_MAX_LEVELS]; /* data_off of the blocks that the walk is in */
 };
 
@@ -50,38 +45,6 @@ struct content {
 };
 
 static int walk_level(struct dump *dump, struct level *level);
-
-static bool seen_put(struct seen *seen, uint64_t value)
-{
-	size_t i = (size_t)(value * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (seen->room - 1);
-
-	while (seen->slots[i] && seen->slots[i] != value)
-		i = (i + 1) & (seen->room - 1);
-	if (seen->slots[i])
-		return false;
-	seen->slots[i] = value;
-	seen->count++;
-	return true;
-}
-
-/* Enter a number: 1 if it is new, 0 if not, or -ENOMEM. */
-static int seen_add(struct seen *seen, uint64_t value)
-{
-	if (seen->count * 2 >= seen->room) {
-		size_t room = seen->room ? seen->room * 2 : 64;
-		struct seen grown = {.slots = calloc(room, sizeof(uint64_t)), .room = room};
-
-		if (!grown.slots)
-			return -ENOMEM;
-		for (size_t i = 0; i < seen->room; i++) {
-			if (seen->slots[i])
-				seen_put(&grown, seen->slots[i]);
-		}
-		free(seen->slots);
-		*seen = grown;
-	}
-	return seen_put(seen, value);
-}
 
 static void set_problem(struct h2_dump_item *item, int error, const char *problem)
 {
@@ -293,7 +256,7 @@ static int descend(struct dump *dump, const struct h2_dump_item *item, const str
 			return 0;
 		/* Inodes in directories (MF 7.6) could lead to each other on ever more ways. */
 		if (place_of(level, ref) == H2_PLACE_LEGACY) {
-			int fresh = seen_add(&dump->legacy, ref->data_off);
+			int fresh = h2_set_add(&dump->legacy, ref->data_off);
 
 			if (fresh <= 0)
 				return fresh;
@@ -392,7 +355,7 @@ static int walk(struct h2_volumes *volumes, const struct h2_dump_options *option
 	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
 		h2_blockref_encode(&blockset[i], &refs[i]);
 	err = walk_level(&dump, &top);
-	free(dump.legacy.slots);
+	h2_set_clear(&dump.legacy);
 	return err;
 }
 
@@ -452,25 +415,6 @@ static bool usable(const struct totals *t, uint64_t segment)
 	return segment >= t->usable_lo && segment < t->usable_hi && segment % H2_ZONE >= H2_SEGMENT;
 }
 
-/* The bytes that can be allocated in [begin, end), which are multiples of 1 GiB but for the last. */
-static uint64_t usable_bytes(const struct totals *t, uint64_t begin, uint64_t end)
-{
-	uint64_t lo = begin > t->usable_lo ? begin : t->usable_lo;
-	uint64_t hi = end < t->usable_hi ? end : t->usable_hi;
-	uint64_t zones, bytes;
-
-	if (lo >= hi)
-		return 0;
-	/* All of it, less one reserved segment for each zone, and a part of one at either end. */
-	zones = (hi + H2_ZONE - 1) / H2_ZONE - lo / H2_ZONE;
-	bytes = hi - lo - zones * H2_SEGMENT;
-	if (lo % H2_ZONE >= H2_SEGMENT)
-		bytes += H2_SEGMENT;
-	else
-		bytes += lo % H2_ZONE;
-	return bytes;
-}
-
 /* Zones without a leaf are as good as free. */
 static void add_leafless(struct totals *t, uint64_t end)
 {
@@ -482,7 +426,7 @@ static void add_leafless(struct totals *t, uint64_t end)
 		return;
 	/* Zones count as whole ones, also the last. */
 	end = (end + H2_ZONE - 1) / H2_ZONE * H2_ZONE;
-	bytes = usable_bytes(t, t->next_zone, end);
+	bytes = h2_freemap_usable_bytes(t->usable_lo, t->usable_hi, t->next_zone, end);
 	t->sum->leafless += bytes;
 	t->sum->unavailable += end - t->next_zone - bytes;
 	t->next_zone = end;

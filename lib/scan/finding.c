@@ -20,6 +20,9 @@ static const struct h2_finding_row rows[] = {
 	[FIND_HEADER_GEOMETRY] = {"header-geometry", H2_FAULT,
 				  "the header's boot, aux or allocator areas contradict each other "
 				  "or the size"},
+	[FIND_HEADER_FOREIGN] = {"header-foreign", H2_FAULT,
+				 "this header copy is of another filesystem or format version than "
+				 "the best one"},
 	[FIND_HEADER_OLDER_USELESS] = {"header-older-useless", H2_WARNING,
 				       "the filesystem cannot be opened from this older header "
 				       "copy"},
@@ -36,6 +39,9 @@ static const struct h2_finding_row rows[] = {
 	[FIND_KEY_OUTSIDE] = {"key-outside", H2_FAULT,
 			      "the blockref's key lies outside the range of the block it is in; "
 			      "lookups do not find it"},
+	/* DragonFly widens the indirect blocks of directories so, MF 5.4. */
+	[FIND_RANGE_WIDER] = {"range-wider", H2_NOTE,
+			      "the indirect block claims more keys than the block it is in"},
 	[FIND_TREE_LOOP] = {"tree-loop", H2_FAULT, "the block is its own ancestor"},
 	[FIND_TREE_DEEP] = {"tree-deep", H2_FAULT,
 			    "the tree is deeper than DragonFly's kernel can flush (60 levels)"},
@@ -65,6 +71,9 @@ static const struct h2_finding_row rows[] = {
 	[FIND_PFS_BLOCKREF_FLAG] = {"pfs-blockref-flag", H2_FAULT,
 				    "the blockref of a PFS lacks its PFSROOT flag; DragonFly repairs "
 				    "that when it mounts read-write"},
+	[FIND_PFS_LABEL] = {"pfs-label", H2_FAULT,
+			    "the label has a NUL byte in it, or something behind its end; it cannot "
+			    "be named"},
 	[FIND_PFS_KEY] = {"pfs-key", H2_FAULT,
 			  "the PFS is not at the hash of its label; it cannot be found by label"},
 	[FIND_PFS_NAME_KEY] = {"pfs-name-key", H2_FAULT,

@@ -8,6 +8,7 @@
 
 #define GRANULES 256u /* in a segment */
 #define UNITS 16u     /* of 1 KiB in a granule */
+#define CHUNK 16384u  /* segments in a chunk */
 
 struct h2_reach_segment {
 	uint16_t used[GRANULES];   /* units that belong to a block */
@@ -23,13 +24,13 @@ int h2_reach_init(struct h2_reach *reach, uint64_t begin, uint64_t total_size,
 	assert(begin < total_size);
 	reach->begin = begin;
 	reach->end = total_size;
-	reach->segment_count = (size_t)((total_size - begin + H2_SEGMENT - 1) / H2_SEGMENT);
+	reach->chunk_count = (size_t)((total_size - begin) / H2_SEGMENT / CHUNK + 1);
 	reach->segments_used = 0;
 	reach->segments_max = memory_bytes / sizeof(struct h2_reach_segment);
 	if (reach->segments_max < 16)
 		reach->segments_max = 16;
-	reach->segments = calloc(reach->segment_count, sizeof(struct h2_reach_segment *));
-	if (!reach->segments)
+	reach->chunks = calloc(reach->chunk_count, sizeof(struct h2_reach_segment **));
+	if (!reach->chunks)
 		return -ENOMEM;
 	h2_mutex_init(&reach->lock, H2_RANK_REACH);
 	return 0;
@@ -37,9 +38,12 @@ int h2_reach_init(struct h2_reach *reach, uint64_t begin, uint64_t total_size,
 
 void h2_reach_fini(struct h2_reach *reach)
 {
-	for (size_t i = 0; i < reach->segment_count; i++)
-		free(reach->segments[i]);
-	free(reach->segments);
+	for (size_t i = 0; i < reach->chunk_count; i++) {
+		for (size_t k = 0; reach->chunks[i] && k < CHUNK; k++)
+			free(reach->chunks[i][k]);
+		free(reach->chunks[i]);
+	}
+	free(reach->chunks);
 	h2_mutex_fini(&reach->lock);
 }
 
@@ -48,42 +52,67 @@ static size_t segment_index(const struct h2_reach *reach, uint64_t offset)
 	return (size_t)((offset - reach->begin) / H2_SEGMENT);
 }
 
+/* Where the pointer to segment i stands; NULL where its chunk is not in memory. */
+static struct h2_reach_segment **slot_of(const struct h2_reach *reach, size_t i)
+{
+	struct h2_reach_segment **chunk = reach->chunks[i / CHUNK];
+
+	return chunk ? &chunk[i % CHUNK] : NULL;
+}
+
+static struct h2_reach_segment *segment_at(const struct h2_reach *reach, size_t i)
+{
+	struct h2_reach_segment **slot = slot_of(reach, i);
+
+	return slot ? *slot : NULL;
+}
+
 /* Give up the highest segment that is in memory; everything from it on is no longer mapped. */
 static void drop_highest_locked(struct h2_reach *reach)
 {
 	size_t i = segment_index(reach, reach->end - 1);
 
 	assert(h2_mutex_held(&reach->lock));
-	while (!reach->segments[i])
-		i--;
-	free(reach->segments[i]);
-	reach->segments[i] = NULL;
+	while (!segment_at(reach, i))
+		i -= reach->chunks[i / CHUNK] ? 1 : i % CHUNK + 1;
+	free(*slot_of(reach, i));
+	*slot_of(reach, i) = NULL;
 	reach->segments_used--;
 	reach->end = reach->begin + i * H2_SEGMENT;
+}
+
+/* Memory for segment i, and for the pointer to it. */
+static struct h2_reach_segment *make_segment(struct h2_reach *reach, size_t i)
+{
+	struct h2_reach_segment ***chunk = &reach->chunks[i / CHUNK];
+
+	if (!*chunk)
+		*chunk = calloc(CHUNK, sizeof(struct h2_reach_segment *));
+	return *chunk ? (*chunk)[i % CHUNK] = calloc(1, sizeof(struct h2_reach_segment)) : NULL;
 }
 
 /* The segment of an offset, made when it is missing; NULL where the map ends in front of it. */
 static struct h2_reach_segment *segment_locked(struct h2_reach *reach, uint64_t offset)
 {
 	size_t i = segment_index(reach, offset);
+	struct h2_reach_segment *s = segment_at(reach, i);
 
-	if (reach->segments[i])
-		return reach->segments[i];
+	if (s)
+		return s;
 	while (reach->segments_used > 0 &&
-	       (reach->segments_used >= reach->segments_max ||
-		!(reach->segments[i] = calloc(1, sizeof(struct h2_reach_segment))))) {
+	       (reach->segments_used >= reach->segments_max || !(s = make_segment(reach, i)))) {
 		drop_highest_locked(reach);
 		if (offset >= reach->end)
 			return NULL;
 	}
-	if (!reach->segments[i])
-		reach->segments[i] = calloc(1, sizeof(struct h2_reach_segment));
-	if (!reach->segments[i]) {
+	if (!s)
+		s = make_segment(reach, i);
+	if (!s) {
 		reach->end = reach->begin + i * H2_SEGMENT;
 		return NULL;
 	}
 	reach->segments_used++;
-	return reach->segments[i];
+	return s;
 }
 
 static bool bit(const uint16_t *words, size_t unit)
@@ -152,7 +181,7 @@ void h2_reach_count(struct h2_reach *reach, uint64_t offset, unsigned counter)
 	assert(offset >= reach->begin);
 	h2_mutex_lock(&reach->lock);
 	if (offset < reach->end)
-		s = reach->segments[segment_index(reach, offset)];
+		s = segment_at(reach, segment_index(reach, offset));
 	if (s)
 		s->counts[counter]++;
 	h2_mutex_unlock(&reach->lock);
@@ -160,9 +189,13 @@ void h2_reach_count(struct h2_reach *reach, uint64_t offset, unsigned counter)
 
 void h2_reach_add_counts(const struct h2_reach *reach, uint64_t counts[H2_REACH_COUNTERS])
 {
-	for (size_t i = 0; i < reach->segment_count; i++) {
-		for (unsigned n = 0; reach->segments[i] && n < H2_REACH_COUNTERS; n++)
-			counts[n] += reach->segments[i]->counts[n];
+	for (size_t i = 0; i < reach->chunk_count; i++) {
+		for (size_t k = 0; reach->chunks[i] && k < CHUNK; k++) {
+			const struct h2_reach_segment *s = reach->chunks[i][k];
+
+			for (unsigned n = 0; s && n < H2_REACH_COUNTERS; n++)
+				counts[n] += s->counts[n];
+		}
 	}
 }
 
@@ -183,7 +216,7 @@ static const struct h2_reach_segment *peek(struct h2_reach *reach, uint64_t offs
 	assert(offset >= reach->begin);
 	h2_mutex_lock(&reach->lock);
 	assert(offset < reach->end);
-	s = reach->segments[segment_index(reach, offset)];
+	s = segment_at(reach, segment_index(reach, offset));
 	h2_mutex_unlock(&reach->lock);
 	return s;
 }
@@ -204,4 +237,18 @@ struct h2_reach_granule h2_reach_get(struct h2_reach *reach, uint64_t offset)
 bool h2_reach_segment_used(struct h2_reach *reach, uint64_t offset)
 {
 	return peek(reach, offset) != NULL;
+}
+
+uint64_t h2_reach_next_used(struct h2_reach *reach, uint64_t offset)
+{
+	uint64_t end;
+	size_t i;
+
+	h2_mutex_lock(&reach->lock);
+	end = reach->end;
+	i = offset < reach->begin ? 0 : segment_index(reach, offset);
+	while (reach->begin + i * H2_SEGMENT < end && !segment_at(reach, i))
+		i += reach->chunks[i / CHUNK] ? 1 : CHUNK - i % CHUNK;
+	h2_mutex_unlock(&reach->lock);
+	return reach->begin + i * H2_SEGMENT < end ? reach->begin + i * H2_SEGMENT : end;
 }

@@ -21,8 +21,8 @@ struct h2_reach {
 	uint64_t begin; /* set at init, then constant: lower storage offsets are not mapped */
 	struct h2_mutex lock;
 	/* under lock */
-	struct h2_reach_segment **segments; /* by number, counted from begin */
-	size_t segment_count;
+	struct h2_reach_segment ***chunks; /* of 64 GiB, counted from begin; NULL: nothing reached */
+	size_t chunk_count;
 	size_t segments_used, segments_max;
 	uint64_t end; /* storage offset: from here on nothing is mapped */
 };
@@ -70,5 +70,8 @@ struct h2_reach_granule h2_reach_get(struct h2_reach *reach, uint64_t offset);
 
 /* Whether anything in the 4 MiB segment that contains offset was reached. */
 bool h2_reach_segment_used(struct h2_reach *reach, uint64_t offset);
+
+/* The first offset of a reached segment at or behind offset; the mapped end where there is none. */
+uint64_t h2_reach_next_used(struct h2_reach *reach, uint64_t offset);
 
 #endif
