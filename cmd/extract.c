@@ -30,9 +30,9 @@
 #include "walk.h"
 
 #define QUEUE_MAX 1024u
-#define STRETCH ((uint64_t)8 << 20)     /* bytes that one thread copies at a time */
+#define STRETCH ((uint64_t)8 << 20)      /* bytes that one thread copies at a time */
 #define PRESIZE_MIN ((uint64_t)16 << 20) /* larger files are told to the filesystem at once */
-#define BATCH 8192u                     /* names of a directory that are sorted by inode */
+#define BATCH 8192u                      /* names of a directory that are sorted by inode */
 #define LINK_BUCKETS 4096u
 #define THREADS_MAX 16u
 #define ID_UNCHANGED UINT32_MAX /* what chown(2) takes for "leave it" */
@@ -49,7 +49,7 @@ struct dir {
 /* A regular file that is being written. */
 struct file {
 	atomic_uint refs;
-	struct dir *dir;         /* a reference */
+	struct dir *dir;        /* a reference */
 	struct h2_inode *inode; /* a reference */
 	int fd;
 	mode_t mode_now;
@@ -58,9 +58,9 @@ struct file {
 };
 
 struct job {
-	struct file *file;  /* copy [begin, end) of it; NULL: make the name */
+	struct file *file; /* copy [begin, end) of it; NULL: make the name */
 	uint64_t begin, end;
-	struct dir *dir;    /* a reference */
+	struct dir *dir; /* a reference */
 	uint64_t inum;
 	unsigned name_len;
 	char name[];
@@ -82,10 +82,10 @@ struct link {
 	uint64_t inum;
 	struct dir *dir; /* a reference: where the first name is */
 	char *name;
-	uint32_t left;   /* names still to come */
-	bool ready;      /* the first name exists */
-	bool failed;     /* it could not be made */
-	unsigned users;  /* threads that look at this */
+	uint32_t left;  /* names still to come */
+	bool ready;     /* the first name exists */
+	bool failed;    /* it could not be made */
+	unsigned users; /* threads that look at this */
 };
 
 struct links {
@@ -171,8 +171,8 @@ static void set_open_attr(struct extract *x, int fd, const struct h2_attr *attr,
 }
 
 /* The same for what is not open: symlinks and special files. */
-static void set_named_attr(struct extract *x, int dir, const char *name,
-			   const struct h2_attr *attr, mode_t mode_now, const char *path)
+static void set_named_attr(struct extract *x, int dir, const char *name, const struct h2_attr *attr,
+			   mode_t mode_now, const char *path)
 {
 	struct timespec times[2];
 
@@ -464,8 +464,8 @@ static void copy_file(struct extract *x, struct file *file, uint8_t *buf)
 {
 	uint64_t offset = 0, end = 0, size = file->attr.size;
 
-	while (offset < size && next_extent(&x->account, file->inode, file->path, STRETCH, &offset,
-					    &end)) {
+	while (offset < size &&
+	       next_extent(&x->account, file->inode, file->path, STRETCH, &offset, &end)) {
 		bool more = end < size;
 
 		/* The last stretch is this thread's own. */
@@ -1001,7 +1001,8 @@ int verb_extract(struct call *call)
 		complain("extract: a tar stream is not for a terminal; send it to a file or pipe");
 		return EXIT_USAGE;
 	}
-	code = target_open(call, call->argv, o->tar ? call->argc : call->argc - 1, TARGET_PFS, &target);
+	code = target_open(call, call->argv, o->tar ? call->argc : call->argc - 1, TARGET_PFS,
+			   &target);
 	if (code != EXIT_DONE)
 		return code;
 	path = clean_path(o->path ? o->path : "/");
@@ -1011,8 +1012,7 @@ int verb_extract(struct call *call)
 		code = EXIT_PROBLEM;
 	} else {
 		code = o->tar ? extract_stream(call, &target, inode, path)
-			      : extract_to(call, &target, inode, path,
-					   call->argv[call->argc - 1]);
+			      : extract_to(call, &target, inode, path, call->argv[call->argc - 1]);
 		h2_inode_put(inode);
 	}
 	free(path);

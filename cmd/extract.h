@@ -41,7 +41,7 @@ int account_finish(struct account *a);
 
 /* Tell a problem with a path. */
 __attribute__((format(printf, 3, 4))) void account_problem(struct account *a, const char *path,
-							    const char *format, ...);
+							   const char *format, ...);
 
 /* Tell that the bytes [from, to) of a file are missing, and why (negative errno). */
 void account_missing(struct account *a, const char *path, uint64_t from, uint64_t to, int err);

@@ -15,16 +15,16 @@
 #include "progress.h"
 
 enum { /* fsck(8) */
-	EXIT_CLEAN = 0,
-	EXIT_FAULTS_LEFT = 4,
-	EXIT_OPERATIONAL = 8,
-	EXIT_USAGE = 16,
-	EXIT_CANCELED = 32,
+       EXIT_CLEAN = 0,
+       EXIT_FAULTS_LEFT = 4,
+       EXIT_OPERATIONAL = 8,
+       EXIT_USAGE = 16,
+       EXIT_CANCELED = 32,
 };
 
 struct run {
-	bool preen;   /* -a, -p: at boot */
-	bool force;   /* -f: really check then */
+	bool preen; /* -a, -p: at boot */
+	bool force; /* -f: really check then */
 	bool json;
 	bool quiet;
 	bool verbose; /* notes too */
@@ -233,7 +233,8 @@ static int run_check(struct run *run, const char *const *paths, unsigned count)
 static void usage(FILE *to)
 {
 	fputs("usage: fsck.hammer2 [options] VOLUME[:VOLUME...]...\n"
-	      "Verify a HAMMER2 filesystem: headers, trees, check codes, names, freemap. Nothing is\n"
+	      "Verify a HAMMER2 filesystem: headers, trees, check codes, names, freemap. Nothing "
+	      "is\n"
 	      "changed.\n\n"
 	      "  -a, -p            at boot: look at the headers only (unless -f)\n"
 	      "  -f, --force       check everything, also with -a or -p\n"
@@ -255,7 +256,16 @@ static void usage(FILE *to)
 	      to);
 }
 
-enum { OPT_BEST = 256, OPT_HEADER, OPT_JSON, OPT_MEMORY, OPT_OFFSET, OPT_SKIP, OPT_STRICT, OPT_THREADS };
+enum {
+	OPT_BEST = 256,
+	OPT_HEADER,
+	OPT_JSON,
+	OPT_MEMORY,
+	OPT_OFFSET,
+	OPT_SKIP,
+	OPT_STRICT,
+	OPT_THREADS
+};
 
 static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value)
 {
@@ -367,7 +377,7 @@ static int collect(int argc, char **argv, struct h2_spec *all)
 
 		if (err) {
 			fprintf(stderr, "fsck.hammer2: %s: %s\n", argv[i],
-				err == -E2BIG ? "a filesystem has at most 64 volumes"
+				err == -E2BIG    ? "a filesystem has at most 64 volumes"
 				: err == -EINVAL ? "a volume's name is empty"
 						 : strerror(-err));
 			return err;

@@ -10,9 +10,9 @@
 #include "out.h"
 
 enum { /* exit codes */
-	EXIT_DONE = 0,
-	EXIT_PROBLEM = 1, /* something could not be done, or is damaged */
-	EXIT_USAGE = 2,
+       EXIT_DONE = 0,
+       EXIT_PROBLEM = 1, /* something could not be done, or is damaged */
+       EXIT_USAGE = 2,
 };
 
 /* The options that were given; main.c has the table of which verb takes which. */
@@ -51,7 +51,7 @@ __attribute__((format(printf, 1, 2))) void complain(const char *format, ...);
 
 /* The same for a path within a PFS: "hammer2: LABEL:/path: message". Any thread may call it. */
 __attribute__((format(printf, 3, 4))) void complain_path(const char *label, const char *path,
-							  const char *format, ...);
+							 const char *format, ...);
 
 /* ---- opening what the arguments name (target.c) ---- */
 

@@ -59,8 +59,8 @@ static const struct verb {
 	 -1},
 	{"stat", "SPEC [PATH...]", "space, compression and checks of files (all, with -v)",
 	 verb_stat, HAS_FILES, 1, -1},
-	{"cat", "SPEC PATH...", "write files to standard output", verb_cat,
-	 HAS_FILES & ~HAS_JSON, 2, -1},
+	{"cat", "SPEC PATH...", "write files to standard output", verb_cat, HAS_FILES & ~HAS_JSON,
+	 2, -1},
 	{"tree", "SPEC [PATH]", "draw a directory and all below it", verb_tree,
 	 HAS_FILES | HAS_DEPTH, 1, -1},
 	{"extract", "SPEC [--path PATH] DEST | --tar",
@@ -86,8 +86,8 @@ static const struct opt {
 	uint64_t min, max;
 } opts[] = {
 #define TO(member) offsetof(struct options, member)
-	{HAS_ALL, 'a', "all", NULL, "all header copies, not only the best of each volume",
-	 OPT_FLAG, TO(all), 0, 0},
+	{HAS_ALL, 'a', "all", NULL, "all header copies, not only the best of each volume", OPT_FLAG,
+	 TO(all), 0, 0},
 	{HAS_CACHE, 0, "cache", "SIZE", "memory for blocks that may be needed again (64M)",
 	 OPT_SIZE, TO(cache_bytes), 1, SIZE_MAX / 2},
 	{HAS_DEPTH, 0, "depth", "N", "at most N levels", OPT_INT, TO(depth), 1, INT32_MAX},

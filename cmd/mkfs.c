@@ -99,7 +99,8 @@ static void usage(FILE *to)
 	      "      --json           say it as JSON\n"
 	      "  -h, --help           print this\n"
 	      "      --version        print the version\n\n"
-	      "Sizes take the suffixes K, M, G and T. SOURCE_DATE_EPOCH sets the time of creation.\n",
+	      "Sizes take the suffixes K, M, G and T. SOURCE_DATE_EPOCH sets the time of "
+	      "creation.\n",
 	      to);
 }
 
@@ -240,8 +241,9 @@ static int parse_arguments(struct request *r, int argc, char **argv)
 			return code;
 	}
 	if (optind == argc || argc - optind > (int)H2_VOLUMES_MAX) {
-		complain(r, "", optind == argc ? "name the devices to format; --help tells more"
-					       : "a filesystem has at most 64 volumes");
+		complain(r, "",
+			 optind == argc ? "name the devices to format; --help tells more"
+					: "a filesystem has at most 64 volumes");
 		return EXIT_USAGE;
 	}
 	for (; optind < argc; optind++)
@@ -261,8 +263,9 @@ static int look_at(struct request *r, unsigned i)
 	if (stat(path, &st) < 0) {
 		if (errno == ENOENT && r->sizes)
 			return EXIT_MADE;
-		complain(r, path, errno == ENOENT ? "no such file; give its size with -s to make it"
-						  : strerror(errno));
+		complain(r, path,
+			 errno == ENOENT ? "no such file; give its size with -s to make it"
+					 : strerror(errno));
 		return EXIT_FAILED;
 	}
 	if (S_ISREG(st.st_mode)) {
@@ -271,8 +274,9 @@ static int look_at(struct request *r, unsigned i)
 	}
 	fd = S_ISBLK(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &r->device_sizes[i]) < 0) {
-		complain(r, path, S_ISBLK(st.st_mode) ? strerror(errno)
-						      : "neither a regular file nor a block device");
+		complain(r, path,
+			 S_ISBLK(st.st_mode) ? strerror(errno)
+					     : "neither a regular file nor a block device");
 		if (fd >= 0)
 			close(fd);
 		return EXIT_FAILED;

@@ -52,7 +52,7 @@ const char *error_text(int err)
 static size_t utf8_length(const unsigned char *s, size_t len)
 {
 	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t n = s[0] < 0x80		   ? 1
+	size_t n = s[0] < 0x80             ? 1
 		   : (s[0] & 0xe0) == 0xc0 ? 2
 		   : (s[0] & 0xf0) == 0xe0 ? 3
 		   : (s[0] & 0xf8) == 0xf0 ? 4

@@ -28,27 +28,27 @@
 #define LINK_BUCKETS 4096u
 
 /* The functions that we call, by name. */
-#define FUNCTIONS(F)                 \
-	F(archive_write_new)         \
-	F(archive_write_set_format_pax) \
-	F(archive_write_open_fd)     \
-	F(archive_write_header)      \
-	F(archive_write_data)        \
-	F(archive_write_close)       \
-	F(archive_write_free)        \
-	F(archive_error_string)      \
-	F(archive_entry_new)         \
-	F(archive_entry_clear)       \
-	F(archive_entry_free)        \
-	F(archive_entry_copy_pathname) \
-	F(archive_entry_copy_hardlink) \
-	F(archive_entry_copy_symlink) \
-	F(archive_entry_set_mode)    \
-	F(archive_entry_set_uid)     \
-	F(archive_entry_set_gid)     \
-	F(archive_entry_set_size)    \
-	F(archive_entry_set_mtime)   \
-	F(archive_entry_set_rdev)    \
+#define FUNCTIONS(F)                                                                               \
+	F(archive_write_new)                                                                       \
+	F(archive_write_set_format_pax)                                                            \
+	F(archive_write_open_fd)                                                                   \
+	F(archive_write_header)                                                                    \
+	F(archive_write_data)                                                                      \
+	F(archive_write_close)                                                                     \
+	F(archive_write_free)                                                                      \
+	F(archive_error_string)                                                                    \
+	F(archive_entry_new)                                                                       \
+	F(archive_entry_clear)                                                                     \
+	F(archive_entry_free)                                                                      \
+	F(archive_entry_copy_pathname)                                                             \
+	F(archive_entry_copy_hardlink)                                                             \
+	F(archive_entry_copy_symlink)                                                              \
+	F(archive_entry_set_mode)                                                                  \
+	F(archive_entry_set_uid)                                                                   \
+	F(archive_entry_set_gid)                                                                   \
+	F(archive_entry_set_size)                                                                  \
+	F(archive_entry_set_mtime)                                                                 \
+	F(archive_entry_set_rdev)                                                                  \
 	F(archive_entry_sparse_add_entry)
 
 struct library {

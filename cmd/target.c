@@ -89,7 +89,7 @@ static int add_argument(const char *arg, struct h2_spec *all)
 
 	if (err) {
 		complain("%s: %s", arg,
-			 err == -E2BIG	  ? "a filesystem has at most 64 volumes"
+			 err == -E2BIG    ? "a filesystem has at most 64 volumes"
 			 : err == -EINVAL ? "the name of a volume is empty"
 					  : strerror(-err));
 		return EXIT_USAGE;

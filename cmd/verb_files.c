@@ -101,8 +101,8 @@ static void read_directory(struct files *files, struct h2_inode *dir, const char
 		qsort(list->entries, list->count, sizeof(ent), by_name);
 }
 
-static struct h2_inode *enter_directory(struct files *files, struct visited *visited,
-					uint64_t inum, const char *path)
+static struct h2_inode *enter_directory(struct files *files, struct visited *visited, uint64_t inum,
+					const char *path)
 {
 	struct h2_inode *dir;
 	int err;
@@ -244,7 +244,7 @@ struct pending {
 	struct todo {
 		char *path;
 		uint64_t inum;
-	} *items;
+	} * items;
 	size_t count, room;
 };
 

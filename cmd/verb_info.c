@@ -237,7 +237,10 @@ struct field {
 };
 
 #define OFFSET(member) offsetof(struct h2_volume_header, member)
-#define FIELD(member, kind, unit) {#member, OFFSET(member), kind, unit, 0}
+#define FIELD(member, kind, unit)                                                                  \
+	{                                                                                          \
+#member, OFFSET(member), kind, unit, 0                                             \
+	}
 #define MIB (UINT64_C(1) << 20)
 
 static const struct field fields[] = {

@@ -77,9 +77,8 @@ static void print_records(const struct h2_dump_item *item)
 	for (unsigned i = 0; i < H2_FREEMAP_RECORDS; i++) {
 		const struct h2_freemap_record *r = &item->records[i];
 
-		printf("%*s%016" PRIx64 " %04u.%04x linear=%06" PRIx32 " avail=%06" PRIx32,
-		       in + 4, "", item->ref->key + i * H2_SEGMENT, i, r->class_, r->linear,
-		       r->avail);
+		printf("%*s%016" PRIx64 " %04u.%04x linear=%06" PRIx32 " avail=%06" PRIx32, in + 4,
+		       "", item->ref->key + i * H2_SEGMENT, i, r->class_, r->linear, r->avail);
 		for (unsigned w = 0; w < 8; w++)
 			printf(" %016" PRIx64, r->bitmap[w]);
 		putchar('\n');

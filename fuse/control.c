@@ -57,8 +57,8 @@ static int identify_volume(const char *volume, char text[IDENTITY_MAX])
 		snprintf(text, IDENTITY_MAX, "b%u:%u/%.8s", major(st.st_rdev), minor(st.st_rdev),
 			 partition);
 	else
-		snprintf(text, IDENTITY_MAX, "f%" PRIx64 ":%" PRIx64 "/%.8s",
-			 (uint64_t)st.st_dev, (uint64_t)st.st_ino, partition);
+		snprintf(text, IDENTITY_MAX, "f%" PRIx64 ":%" PRIx64 "/%.8s", (uint64_t)st.st_dev,
+			 (uint64_t)st.st_ino, partition);
 	return 0;
 }
 
@@ -194,8 +194,7 @@ static bool same_user(int fd)
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-	       cred.uid == geteuid();
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
 }
 
 static struct sockaddr_un address_of(const struct control_place *place)

@@ -28,10 +28,10 @@
 #define CONTROL_IDENTITY_SIZE 4096
 
 enum control_type {
-	CONTROL_OPEN = 1,  /* identity, label (may be empty), text: the default label */
-	CONTROL_ATTACH,    /* text: the mount point; a descriptor comes with it */
-	CONTROL_REPLY,     /* status, text: an error in words; after OPEN label, cache_bytes */
-	CONTROL_REFUSE,    /* the server is not the one that the client looked for */
+	CONTROL_OPEN = 1, /* identity, label (may be empty), text: the default label */
+	CONTROL_ATTACH,   /* text: the mount point; a descriptor comes with it */
+	CONTROL_REPLY,    /* status, text: an error in words; after OPEN label, cache_bytes */
+	CONTROL_REFUSE,   /* the server is not the one that the client looked for */
 };
 
 struct control_message {

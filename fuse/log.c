@@ -168,8 +168,9 @@ static void format_report(struct line *line, const struct h2_report *r)
 	if (r->path)
 		add(line, "%s: ", r->path);
 	if (r->flags & H2_REPORT_HAS_KEY)
-		add(line, r->object && strcmp(r->object, "data") == 0 ? "offset %" PRIu64 ": "
-								      : "key 0x%" PRIx64 ": ",
+		add(line,
+		    r->object && strcmp(r->object, "data") == 0 ? "offset %" PRIu64 ": "
+								: "key 0x%" PRIx64 ": ",
 		    r->key);
 	if (r->object)
 		add(line, r->flags & H2_REPORT_HAS_MEDIA ? "%s " : "%s: ", r->object);

@@ -68,8 +68,8 @@ static int find_directory(const char *dir, char path[PATH_MAX])
 
 /* ---- serving ---- */
 
-__attribute__((format(printf, 2, 0))) static void
-fuse_log_line(enum fuse_log_level level, const char *format, va_list ap)
+__attribute__((format(printf, 2, 0))) static void fuse_log_line(enum fuse_log_level level,
+								const char *format, va_list ap)
 {
 	char text[512];
 	size_t len;
@@ -226,7 +226,8 @@ static int start_server(const struct options *o, const struct control_place *pla
 static int lost_server(const struct options *o, int err)
 {
 	fprintf(stderr, PROGRAM ": %s: the server of the filesystem %s\n", o->spec_text,
-		err == -EAGAIN ? "does not answer" : "has ended unexpectedly; see the system's log");
+		err == -EAGAIN ? "does not answer"
+			       : "has ended unexpectedly; see the system's log");
 	return EXIT_SYSTEM;
 }
 
@@ -346,8 +347,8 @@ static int remount(const struct options *o, const char *dir)
 			      (o->nodev ? MS_NODEV : 0) | (o->noexec ? MS_NOEXEC : 0);
 
 	if (o->read_write)
-		return say(EXIT_MOUNT, dir, "cannot be remounted for writing: " PROGRAM
-					    " only reads");
+		return say(EXIT_MOUNT, dir,
+			   "cannot be remounted for writing: " PROGRAM " only reads");
 	if (mount(o->spec_text, dir, NULL, flags, NULL) != 0)
 		return say(errno == EPERM ? EXIT_USAGE : EXIT_MOUNT, dir, strerror(errno));
 	return EXIT_OK;

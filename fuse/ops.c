@@ -226,14 +226,14 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	free_count = stats.free_bytes / FRAGMENT_BYTES;
 	reserve = stats.total_bytes / RESERVE_DIVISOR / FRAGMENT_BYTES;
 	fuse_reply_statfs(req, &(struct statvfs){
-		.f_bsize = H2_LOGICAL_BLOCK,
-		.f_frsize = FRAGMENT_BYTES,
-		.f_blocks = stats.total_bytes / FRAGMENT_BYTES,
-		.f_bfree = free_count,
-		.f_bavail = free_count > reserve ? free_count - reserve : 0,
-		.f_files = h2_pfs_get_info(pfs)->ref.inode_count + 1,
-		.f_namemax = H2_NAME_MAX,
-	});
+				       .f_bsize = H2_LOGICAL_BLOCK,
+				       .f_frsize = FRAGMENT_BYTES,
+				       .f_blocks = stats.total_bytes / FRAGMENT_BYTES,
+				       .f_bfree = free_count,
+				       .f_bavail = free_count > reserve ? free_count - reserve : 0,
+				       .f_files = h2_pfs_get_info(pfs)->ref.inode_count + 1,
+				       .f_namemax = H2_NAME_MAX,
+			       });
 }
 
 /* ---- file contents ---- */
@@ -378,7 +378,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 
 /* ---- directories ---- */
 
-struct position { /* what an offset behind "." and ".." stands for */
+struct position {     /* what an offset behind "." and ".." stands for */
 	uint64_t key; /* the first key of interest; bit 63 does not matter */
 	bool damage;  /* damage was met on the way here */
 	bool end;     /* nothing can follow */
@@ -567,8 +567,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const unsigned wanted = FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS |
 				       FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-				       FUSE_CAP_ASYNC_READ |
-				       FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPLICIT_INVAL_DATA;
+				       FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
+				       FUSE_CAP_EXPLICIT_INVAL_DATA;
 	struct ops_view *view = userdata;
 
 	conn->want |= conn->capable & wanted;

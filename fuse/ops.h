@@ -20,7 +20,7 @@
 #define OPS_READ_MAX (256u << 10)
 #define OPS_READ_AHEAD (1024u << 10)
 
-struct ops_view { /* the userdata of a FUSE session */
+struct ops_view {           /* the userdata of a FUSE session */
 	struct h2_pfs *pfs; /* constant */
 	bool no_open;       /* set by the kernel's first request, then constant */
 	bool no_opendir;

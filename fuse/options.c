@@ -285,8 +285,9 @@ static bool parse_option(struct options *o, char *text)
 	if (row->value == VALUE_NONE && value)
 		return bad_option(text, "takes no value");
 	if (row->set && !row->set(o, value)) {
-		fprintf(stderr, PROGRAM ": option %s: value \"%s\" is not valid; see " PROGRAM
-				" --help\n", text, value);
+		fprintf(stderr,
+			PROGRAM ": option %s: value \"%s\" is not valid; see " PROGRAM " --help\n",
+			text, value);
 		return false;
 	}
 	return true;
@@ -324,8 +325,7 @@ static bool finish_label(struct options *o)
 	if (!o->spec.label)
 		return true;
 	if (o->label && strcmp(o->label, o->spec.label) != 0) {
-		fprintf(stderr,
-			PROGRAM ": %s: option pfs=%s names another PFS; give one of them\n",
+		fprintf(stderr, PROGRAM ": %s: option pfs=%s names another PFS; give one of them\n",
 			o->spec_text, o->label);
 		return false;
 	}
@@ -370,10 +370,10 @@ static bool usage_error(int *code, const char *problem)
 bool options_parse(struct options *o, int argc, char **argv, int *code)
 {
 	static const struct option longs[] = {
-		{"foreground", no_argument, NULL, 'f'}, {"debug", no_argument, NULL, 'd'},
-		{"read-only", no_argument, NULL, 'r'},  {"verbose", no_argument, NULL, 'v'},
+		{"foreground", no_argument, NULL, 'f'},    {"debug", no_argument, NULL, 'd'},
+		{"read-only", no_argument, NULL, 'r'},     {"verbose", no_argument, NULL, 'v'},
 		{"options", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},    {NULL, 0, NULL, 0},
+		{"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
 	};
 	char *lists[64]; /* of -o, read when all of -s, -r are known */
 	unsigned lists_count = 0;

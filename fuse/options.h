@@ -20,16 +20,16 @@ struct options {
 	const char *spec_text; /* as given; borrowed from argv */
 	const char *dir;       /* as given; borrowed from argv */
 	struct h2_spec spec;
-	char *label;           /* by @LABEL or pfs=; NULL: none was given */
-	uint64_t offset;       /* bytes */
-	size_t cache_bytes;    /* 0: the default */
-	int header_copy;       /* 1..4; 0: the best */
+	char *label;        /* by @LABEL or pfs=; NULL: none was given */
+	uint64_t offset;    /* bytes */
+	size_t cache_bytes; /* 0: the default */
+	int header_copy;    /* 1..4; 0: the best */
 	bool foreground;
 	bool debug;
 	bool verbose;
-	bool sloppy;       /* ignore unknown options */
-	bool read_only;    /* asked for */
-	bool read_write;   /* asked for; mount(8) always does unless told ro */
+	bool sloppy;     /* ignore unknown options */
+	bool read_only;  /* asked for */
+	bool read_write; /* asked for; mount(8) always does unless told ro */
 	bool remount;
 	bool allow_other;
 	bool nosuid, nodev, noexec;

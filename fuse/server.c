@@ -23,7 +23,7 @@
 #include "session.h"
 
 #define CLIENT_SECONDS 30
-#define LOCK_RETRY_MS 20    /* how often a server without mounts tries to get the lock to end */
+#define LOCK_RETRY_MS 20      /* how often a server without mounts tries to get the lock to end */
 #define STOP_PATIENCE_MS 1000 /* how long open files may keep a mount after SIGTERM */
 #define TICK_MS 1000
 
@@ -43,8 +43,8 @@ struct server {
 	bool foreground, debug;
 
 	/* main thread only */
-	int listener; /* -1: none */
-	int lock;     /* held when it ends; else -1 */
+	int listener;  /* -1: none */
+	int lock;      /* held when it ends; else -1 */
 	bool stopping; /* was told to end */
 	struct entry *entries;
 };
@@ -63,7 +63,7 @@ static int open_volumes(struct server *s, const struct options *o, struct contro
 
 	if (err) {
 		snprintf(m->text, sizeof(m->text), "%.1024s: cannot be opened: %s", o->spec_text,
-			 err == -EBUSY ? "another program has it open for writing"
+			 err == -EBUSY    ? "another program has it open for writing"
 			 : err == -EINVAL ? "not a HAMMER2 volume that this program can read"
 					  : log_error_text(-err));
 		return err == -EACCES || err == -EPERM ? EXIT_USAGE : EXIT_MOUNT;
@@ -410,7 +410,10 @@ void server_run(struct server *s)
 
 		if (!s->entries && may_end(s))
 			break;
-		if (poll(fds, 3, !s->entries ? LOCK_RETRY_MS : findings ? TICK_MS : -1) < 0 &&
+		if (poll(fds, 3,
+			 !s->entries ? LOCK_RETRY_MS
+			 : findings  ? TICK_MS
+				     : -1) < 0 &&
 		    errno != EINTR)
 			break;
 		findings = log_flush(false);

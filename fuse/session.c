@@ -35,8 +35,8 @@
 #define THREADS_MIN 4
 #define THREADS_MAX 16
 #define WAKE_SIGNAL SIGUSR1
-#define SLOW_NS 300000        /* a request that takes longer has waited for a disk */
-#define SLOW_MEMORY 64u       /* how many requests that is remembered for */
+#define SLOW_NS 300000  /* a request that takes longer has waited for a disk */
+#define SLOW_MEMORY 64u /* how many requests that is remembered for */
 
 struct session {
 	/* set at start, then constant */
@@ -54,7 +54,7 @@ struct session {
 	/* atomic */
 	atomic_uint running; /* threads that have not ended */
 	atomic_bool stopping;
-	atomic_uint slow;    /* requests for which the leader lets go first */
+	atomic_uint slow; /* requests for which the leader lets go first */
 	atomic_bool tuned;
 };
 
@@ -303,7 +303,8 @@ static void lead(struct session *s, struct fuse_buf *buf)
 	while (receive(s, buf)) {
 		uint32_t opcode = opcode_of(buf);
 
-		if (opcode != FUSE_INIT && !atomic_load(&s->tuned) && !atomic_exchange(&s->tuned, true))
+		if (opcode != FUSE_INIT && !atomic_load(&s->tuned) &&
+		    !atomic_exchange(&s->tuned, true))
 			tune_read_ahead(s);
 		if (is_long(opcode)) {
 			pthread_mutex_unlock(&s->leader);
@@ -329,7 +330,8 @@ static void *serve(void *arg)
 	free(buf.mem);
 	ops_thread_end();
 	if (atomic_fetch_sub(&s->running, 1) == 1)
-		(void)eventfd_write(s->event_fd, 1); /* fails only when it is already very readable */
+		(void)eventfd_write(s->event_fd,
+				    1); /* fails only when it is already very readable */
 	return NULL;
 }
 

@@ -13,15 +13,15 @@ extern "C" {
 
 /* One blockref of the walk, with what it points to. Pointers are valid during the callback. */
 struct h2_dump_item {
-	unsigned depth;                 /* 0: in the volume header */
-	unsigned slot;                  /* index in its array */
+	unsigned depth; /* 0: in the volume header */
+	unsigned slot;  /* index in its array */
 	const struct h2_blockref *ref;
-	int error;                      /* why the block cannot be used (negative errno), or 0 */
-	const char *problem;            /* in words; NULL without error */
-	uint64_t check_computed;        /* where the error is -H2_ECHECK */
-	const struct h2_inode_meta *inode;      /* INODE whose block could be read */
-	const uint8_t *inline_data;             /* INODE with DIRECTDATA: 512 bytes */
-	const char *name;                       /* DIRENT whose name could be read */
+	int error;                         /* why the block cannot be used (negative errno), or 0 */
+	const char *problem;               /* in words; NULL without error */
+	uint64_t check_computed;           /* where the error is -H2_ECHECK */
+	const struct h2_inode_meta *inode; /* INODE whose block could be read */
+	const uint8_t *inline_data;        /* INODE with DIRECTDATA: 512 bytes */
+	const char *name;                  /* DIRENT whose name could be read */
 	size_t name_len;
 	const struct h2_freemap_record *records; /* FREEMAP_LEAF: 256 of them */
 };
@@ -42,7 +42,7 @@ struct h2_dump_options {
 	unsigned depth_max;      /* 0: no bound */
 	uint64_t min_mirror_tid; /* leave out subtrees below these */
 	uint64_t min_modify_tid;
-	const char *label;       /* only this PFS; NULL: all */
+	const char *label; /* only this PFS; NULL: all */
 };
 
 /*
@@ -57,9 +57,9 @@ int h2_dump_freemap(struct h2_volumes *volumes, const struct h2_dump_options *op
 /* A header copy as it lies on the media. */
 struct h2_dump_header {
 	struct h2_volume_header header;
-	bool exists;        /* the device is long enough for it */
+	bool exists; /* the device is long enough for it */
 	bool good;
-	const char *state;  /* in words */
+	const char *state;                        /* in words */
 	uint32_t crc_sect0, crc_sect1, crc_whole; /* computed */
 };
 
@@ -72,8 +72,8 @@ struct h2_freemap_totals { /* bytes */
 	uint64_t reserved_state; /* state 01 */
 	uint64_t staged;
 	uint64_t allocated;
-	uint64_t unavailable;    /* reserved segments, what newfs laid out, behind the end */
-	uint64_t leafless;       /* would be free: zones that have no leaf yet */
+	uint64_t unavailable; /* reserved segments, what newfs laid out, behind the end */
+	uint64_t leafless;    /* would be free: zones that have no leaf yet */
 };
 
 /* Sum up the freemap. Returns 0; the first damage error, with the rest summed up all the same. */

@@ -36,8 +36,7 @@ struct h2_fs_options {
  * Open the filesystem on the volumes, which must stay open until it is closed. Reads the
  * super-root only. options may be NULL. Returns 0, -ENOMEM, or what reading the super-root gave.
  */
-int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options,
-	       struct h2_fs **fsp);
+int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, struct h2_fs **fsp);
 
 /* Close it. All PFSs and inodes must have been given back. NULL is allowed. */
 void h2_fs_close(struct h2_fs *fs);
@@ -129,9 +128,9 @@ int h2_path_lookup(struct h2_pfs *pfs, const char *path, struct h2_inode **inode
 
 struct h2_dirent {
 	uint64_t inum;
-	uint64_t key;     /* bit 63 set; the cookie of BS 4.1 is key without it */
-	uint8_t type;     /* enum h2_object_type, as the entry says */
-	uint8_t name_len; /* bytes, 1..255 */
+	uint64_t key;               /* bit 63 set; the cookie of BS 4.1 is key without it */
+	uint8_t type;               /* enum h2_object_type, as the entry says */
+	uint8_t name_len;           /* bytes, 1..255 */
 	char name[H2_NAME_MAX + 1]; /* terminated */
 };
 
@@ -183,8 +182,8 @@ ssize_t h2_file_read(struct h2_inode *inode, uint64_t offset, void *buf, size_t 
  * bound). Returns 0; 1 where only holes follow; a damage error. What lies in front of a damaged
  * block is returned first, and the error by the next call.
  */
-int h2_file_next_data(struct h2_inode *inode, uint64_t offset, uint64_t max_bytes,
-		      uint64_t *start, uint64_t *end);
+int h2_file_next_data(struct h2_inode *inode, uint64_t offset, uint64_t max_bytes, uint64_t *start,
+		      uint64_t *end);
 
 /* One DATA block of a file: for reports about how it is stored. */
 struct h2_file_block {

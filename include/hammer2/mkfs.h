@@ -18,17 +18,17 @@ extern "C" {
 typedef void h2_uuid_fn(void *user, struct h2_uuid *uuid);
 
 struct h2_mkfs_options {
-	unsigned version;      /* 1 or 2; 0: 2 */
-	unsigned label_count;  /* besides LOCAL, which every filesystem has: 0 to 3 */
+	unsigned version;          /* 1 or 2; 0: 2 */
+	unsigned label_count;      /* besides LOCAL, which every filesystem has: 0 to 3 */
 	const char *const *labels; /* each 1 to 255 bytes, without '@', ':' and '/' */
-	uint64_t boot_bytes;   /* 8 to 256 MiB, a multiple of 8 MiB; 0: by the size, MF 11.6 */
-	uint64_t aux_bytes;    /* 8 MiB to 1 GiB, a multiple of 8 MiB; 0: by the size */
-	int comp_algo;         /* of new PFSs: level << 4 | algorithm; -1: LZ4, for BOOT AUTOZERO */
-	int check_algo;        /* of new PFSs: enum h2_check_algo; -1: XXHASH64 */
-	uint64_t time_us;      /* of creation, since 1970 */
-	h2_uuid_fn *uuid;      /* must not give the same value twice */
+	uint64_t boot_bytes;       /* 8 to 256 MiB, a multiple of 8 MiB; 0: by the size, MF 11.6 */
+	uint64_t aux_bytes;        /* 8 MiB to 1 GiB, a multiple of 8 MiB; 0: by the size */
+	int comp_algo;    /* of new PFSs: level << 4 | algorithm; -1: LZ4, for BOOT AUTOZERO */
+	int check_algo;   /* of new PFSs: enum h2_check_algo; -1: XXHASH64 */
+	uint64_t time_us; /* of creation, since 1970 */
+	h2_uuid_fn *uuid; /* must not give the same value twice */
 	void *uuid_user;
-	h2_report_fn *report;  /* says why something is refused; may be NULL */
+	h2_report_fn *report; /* says why something is refused; may be NULL */
 	void *report_user;
 };
 
@@ -40,9 +40,9 @@ struct h2_mkfs_plan {
 	uint64_t total_bytes;
 	uint64_t reserved_bytes;
 	uint64_t boot_bytes, aux_bytes;
-	uint64_t free_bytes;    /* allocator_size */
-	uint64_t allocator_beg; /* storage offset */
-	unsigned label_count;   /* with LOCAL, which is the first */
+	uint64_t free_bytes;                    /* allocator_size */
+	uint64_t allocator_beg;                 /* storage offset */
+	unsigned label_count;                   /* with LOCAL, which is the first */
 	const char *labels[H2_MKFS_LABELS_MAX]; /* borrowed from the options */
 	struct h2_uuid fsid;
 	struct h2_uuid super_clid, super_fsid;

@@ -30,17 +30,17 @@ enum h2_severity {
  */
 struct h2_report {
 	enum h2_severity severity;
-	int error;            /* negative errno that a reader of the object gets; 0: none */
-	const char *code;     /* stable name of the finding, such as "check-mismatch" */
-	const char *pfs;      /* label of the PFS */
-	const char *path;     /* path within the PFS, where it is known */
-	const char *object;   /* kind of block or structure: "inode", "data", "volume header" */
-	const char *member;   /* which member of it */
-	const char *message;  /* one sentence for a person */
-	unsigned flags;       /* H2_REPORT_HAS_... */
-	uint64_t inum;        /* inode number within the PFS */
-	uint64_t key;         /* key in the tree; for file data the byte offset in the file */
-	uint64_t media;       /* storage offset of the block, bytes */
+	int error;           /* negative errno that a reader of the object gets; 0: none */
+	const char *code;    /* stable name of the finding, such as "check-mismatch" */
+	const char *pfs;     /* label of the PFS */
+	const char *path;    /* path within the PFS, where it is known */
+	const char *object;  /* kind of block or structure: "inode", "data", "volume header" */
+	const char *member;  /* which member of it */
+	const char *message; /* one sentence for a person */
+	unsigned flags;      /* H2_REPORT_HAS_... */
+	uint64_t inum;       /* inode number within the PFS */
+	uint64_t key;        /* key in the tree; for file data the byte offset in the file */
+	uint64_t media;      /* storage offset of the block, bytes */
 	uint64_t found;
 	uint64_t expected;
 };

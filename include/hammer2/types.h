@@ -49,59 +49,59 @@ extern "C" {
 #define H2_MAGIC_SWAPPED UINT64_C(0x11201705324d4148)
 
 enum h2_blockref_type { /* MF 3.2 */
-	H2_BLOCKREF_EMPTY = 0,
-	H2_BLOCKREF_INODE = 1,
-	H2_BLOCKREF_INDIRECT = 2,
-	H2_BLOCKREF_DATA = 3,
-	H2_BLOCKREF_DIRENT = 4,
-	H2_BLOCKREF_FREEMAP_NODE = 5,
-	H2_BLOCKREF_FREEMAP_LEAF = 6,
-	H2_BLOCKREF_INVALID = 7,
+			H2_BLOCKREF_EMPTY = 0,
+			H2_BLOCKREF_INODE = 1,
+			H2_BLOCKREF_INDIRECT = 2,
+			H2_BLOCKREF_DATA = 3,
+			H2_BLOCKREF_DIRENT = 4,
+			H2_BLOCKREF_FREEMAP_NODE = 5,
+			H2_BLOCKREF_FREEMAP_LEAF = 6,
+			H2_BLOCKREF_INVALID = 7,
 };
 
 #define H2_BLOCKREF_PFSROOT 0x01u /* blockref flag: the inode is the root of a PFS */
 #define H2_BLOCKREF_EMERG_MIP 0x04u
 
 enum h2_check_algo { /* MF 3.5 */
-	H2_CHECK_NONE = 0,
-	H2_CHECK_DISABLED = 1,
-	H2_CHECK_ISCSI32 = 2,
-	H2_CHECK_XXHASH64 = 3,
-	H2_CHECK_SHA192 = 4,
-	H2_CHECK_FREEMAP = 5,
+		     H2_CHECK_NONE = 0,
+		     H2_CHECK_DISABLED = 1,
+		     H2_CHECK_ISCSI32 = 2,
+		     H2_CHECK_XXHASH64 = 3,
+		     H2_CHECK_SHA192 = 4,
+		     H2_CHECK_FREEMAP = 5,
 };
 
 enum h2_comp_algo { /* MF 3.5 */
-	H2_COMP_NONE = 0,
-	H2_COMP_AUTOZERO = 1,
-	H2_COMP_LZ4 = 2,
-	H2_COMP_ZLIB = 3,
+		    H2_COMP_NONE = 0,
+		    H2_COMP_AUTOZERO = 1,
+		    H2_COMP_LZ4 = 2,
+		    H2_COMP_ZLIB = 3,
 };
 
 enum h2_object_type { /* MF 6.4 */
-	H2_OBJECT_UNKNOWN = 0,
-	H2_OBJECT_DIRECTORY = 1,
-	H2_OBJECT_FILE = 2,
-	H2_OBJECT_FIFO = 4,
-	H2_OBJECT_CHAR_DEVICE = 5,
-	H2_OBJECT_BLOCK_DEVICE = 6,
-	H2_OBJECT_SYMLINK = 7,
-	H2_OBJECT_SOCKET = 9,
-	H2_OBJECT_WHITEOUT = 10,
+		      H2_OBJECT_UNKNOWN = 0,
+		      H2_OBJECT_DIRECTORY = 1,
+		      H2_OBJECT_FILE = 2,
+		      H2_OBJECT_FIFO = 4,
+		      H2_OBJECT_CHAR_DEVICE = 5,
+		      H2_OBJECT_BLOCK_DEVICE = 6,
+		      H2_OBJECT_SYMLINK = 7,
+		      H2_OBJECT_SOCKET = 9,
+		      H2_OBJECT_WHITEOUT = 10,
 };
 
 #define H2_INODE_DIRECTDATA 0x01u /* op_flags, MF 6.2 */
 #define H2_INODE_PFSROOT 0x02u
 
 enum h2_pfs_type { /* MF 11.3 */
-	H2_PFS_NONE = 0,
-	H2_PFS_CACHE = 1,
-	H2_PFS_SLAVE = 3,
-	H2_PFS_SOFT_SLAVE = 4,
-	H2_PFS_SOFT_MASTER = 5,
-	H2_PFS_MASTER = 6,
-	H2_PFS_SUPER_ROOT = 8,
-	H2_PFS_DUMMY = 9,
+		   H2_PFS_NONE = 0,
+		   H2_PFS_CACHE = 1,
+		   H2_PFS_SLAVE = 3,
+		   H2_PFS_SOFT_SLAVE = 4,
+		   H2_PFS_SOFT_MASTER = 5,
+		   H2_PFS_MASTER = 6,
+		   H2_PFS_SUPER_ROOT = 8,
+		   H2_PFS_DUMMY = 9,
 };
 
 enum h2_pfs_subtype {
@@ -129,9 +129,9 @@ struct h2_blockref {
 	uint64_t modify_tid;
 	uint64_t data_off; /* storage offset | size code (log2 of the bytes; 0: no block) */
 	uint64_t update_tid;
-	uint64_t data_count;    /* INODE, INDIRECT: bytes of blocks below, this one's not included */
-	uint64_t inode_count;   /* INODE, INDIRECT: inodes below, this one not included */
-	uint64_t dirent_inum;   /* DIRENT */
+	uint64_t data_count;  /* INODE, INDIRECT: bytes of blocks below, this one's not included */
+	uint64_t inode_count; /* INODE, INDIRECT: inodes below, this one not included */
+	uint64_t dirent_inum; /* DIRENT */
 	uint16_t dirent_namlen; /* DIRENT: bytes */
 	uint8_t dirent_type;    /* DIRENT: enum h2_object_type */
 	uint8_t check[64];      /* check code, or the name of a DIRENT without a block */

@@ -76,12 +76,12 @@ uint64_t h2_volumes_total_size(const struct h2_volumes *volumes);
 unsigned h2_volumes_count(const struct h2_volumes *volumes);
 
 struct h2_volume_info {
-	const char *path;        /* as given; borrowed until the set is closed */
-	unsigned id;             /* volu_id */
-	uint64_t offset;         /* where it begins in the address space, bytes */
-	uint64_t size;           /* volu_size, bytes */
-	uint64_t device_size;    /* bytes of the file, device or partition */
-	unsigned header_slot;    /* which of its header copies was chosen, 0..3 */
+	const char *path;     /* as given; borrowed until the set is closed */
+	unsigned id;          /* volu_id */
+	uint64_t offset;      /* where it begins in the address space, bytes */
+	uint64_t size;        /* volu_size, bytes */
+	uint64_t device_size; /* bytes of the file, device or partition */
+	unsigned header_slot; /* which of its header copies was chosen, 0..3 */
 };
 
 /* The volume of index i, in the order of their ids. */

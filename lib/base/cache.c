@@ -22,9 +22,9 @@ struct shard {
 	struct h2_cached **buckets; /* power of two of them */
 	size_t bucket_count;
 	size_t object_count;
-	size_t bytes;          /* of all hashed objects */
-	size_t idle_bytes;     /* of the hashed objects without references */
-	struct h2_cached lru;  /* head: lru_next is the oldest */
+	size_t bytes;         /* of all hashed objects */
+	size_t idle_bytes;    /* of the hashed objects without references */
+	struct h2_cached lru; /* head: lru_next is the oldest */
 	uint64_t hits, misses;
 };
 
@@ -80,8 +80,7 @@ static void ref_locked(struct shard *s, struct h2_cached *obj)
 		lru_remove_locked(s, obj);
 }
 
-static struct h2_cached *find_locked(struct shard *s, uint64_t hash,
-				     const struct h2_cache_key *key)
+static struct h2_cached *find_locked(struct shard *s, uint64_t hash, const struct h2_cache_key *key)
 {
 	struct h2_cached *obj = *bucket_of(s, hash);
 

@@ -27,8 +27,8 @@ struct h2_cache_key {
 struct h2_cached {
 	/* set by the owner before h2_cache_insert(), then constant */
 	struct h2_cache_key key;
-	size_t size_bytes;                  /* what the object costs */
-	void (*free)(struct h2_cached *);   /* called without locks, once no one refers to it */
+	size_t size_bytes;                /* what the object costs */
+	void (*free)(struct h2_cached *); /* called without locks, once no one refers to it */
 
 	/* under the shard's lock */
 	struct h2_cached *hash_next;
@@ -40,7 +40,7 @@ struct h2_cached {
 struct h2_cache_stats {
 	uint64_t hits;
 	uint64_t misses;
-	size_t bytes;   /* of all objects in memory */
+	size_t bytes; /* of all objects in memory */
 	size_t objects;
 };
 

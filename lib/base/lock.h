@@ -11,17 +11,17 @@
 
 /* Two locks of the same rank are never held together by one thread. */
 enum h2_lock_rank {
-	H2_RANK_POOL = 10,       /* base/pool: the task stack */
-	H2_RANK_SCAN = 20,       /* scan: tables of a pass over the volume */
-	H2_RANK_REACH = 30,      /* scan: the map of blocks that were reached */
-	H2_RANK_PFS_TABLE = 40,  /* fs: PFSs in memory */
-	H2_RANK_LEGACY = 50,     /* fs: legacy inodes by number */
-	H2_RANK_CACHE = 60,      /* base/cache: one shard */
-	H2_RANK_DEVICE = 70,     /* device: state of a simulated disk */
+	H2_RANK_POOL = 10,      /* base/pool: the task stack */
+	H2_RANK_SCAN = 20,      /* scan: tables of a pass over the volume */
+	H2_RANK_REACH = 30,     /* scan: the map of blocks that were reached */
+	H2_RANK_PFS_TABLE = 40, /* fs: PFSs in memory */
+	H2_RANK_LEGACY = 50,    /* fs: legacy inodes by number */
+	H2_RANK_CACHE = 60,     /* base/cache: one shard */
+	H2_RANK_DEVICE = 70,    /* device: state of a simulated disk */
 };
 
 struct h2_mutex {
-	pthread_mutex_t mutex; /* set at init */
+	pthread_mutex_t mutex;  /* set at init */
 	enum h2_lock_rank rank; /* set at init, then constant */
 	pthread_t owner;        /* under mutex; debug builds only */
 	bool held;              /* under mutex; debug builds only */

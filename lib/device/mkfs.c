@@ -31,8 +31,8 @@
 #define PEER_TYPE 3u
 #define COPYID_NEWFS 0xffu
 
-__attribute__((format(printf, 3, 4))) static int
-refuse(const struct h2_mkfs_options *options, int err, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int refuse(const struct h2_mkfs_options *options,
+							int err, const char *format, ...)
 {
 	char message[512];
 	va_list ap;
@@ -43,12 +43,12 @@ refuse(const struct h2_mkfs_options *options, int err, const char *format, ...)
 	vsnprintf(message, sizeof(message), format, ap);
 	va_end(ap);
 	options->report(options->report_user, &(struct h2_report){
-		.severity = H2_FAULT,
-		.error = err,
-		.code = "mkfs",
-		.object = "volume",
-		.message = message,
-	});
+						      .severity = H2_FAULT,
+						      .error = err,
+						      .code = "mkfs",
+						      .object = "volume",
+						      .message = message,
+					      });
 	return err;
 }
 
@@ -68,8 +68,10 @@ static int plan_sizes(const uint64_t *sizes, unsigned count, const struct h2_mkf
 		plan->volume_sizes[i] = sizes[i] / align * align;
 		if (plan->volume_sizes[i] == 0)
 			return refuse(options, -ENOSPC,
-				      "volume %u has %" PRIu64 " bytes; it needs %" PRIu64 " MiB at "
-				      "least", i, sizes[i], align / MIB);
+				      "volume %u has %" PRIu64 " bytes; it needs %" PRIu64
+				      " MiB at "
+				      "least",
+				      i, sizes[i], align / MIB);
 		if (plan->volume_sizes[i] > INT64_MAX - plan->total_bytes)
 			return refuse(options, -EINVAL, "the volumes are larger than 2^63 bytes");
 		plan->total_bytes += plan->volume_sizes[i];
@@ -94,7 +96,8 @@ static int plan_area(const struct h2_mkfs_options *options, const char *name, ui
 	if (*bytes < AREA_ALIGN || *bytes > max || *bytes % AREA_ALIGN)
 		return refuse(options, -EINVAL,
 			      "a %s area of %" PRIu64 " bytes; expected a multiple of 8 MiB up to "
-			      "%" PRIu64 " MiB", name, *bytes, max / MIB);
+			      "%" PRIu64 " MiB",
+			      name, *bytes, max / MIB);
 	return 0;
 }
 
@@ -120,7 +123,8 @@ static int plan_areas(const struct h2_mkfs_options *options, struct h2_mkfs_plan
 	if (plan->total_bytes < used || plan->volume_sizes[0] < base + H2_BLOCK_MAX)
 		return refuse(options, -ENOSPC,
 			      "%" PRIu64 " MiB are too few: the reserved, boot and aux areas take "
-			      "%" PRIu64 " MiB", plan->total_bytes / MIB, used / MIB);
+			      "%" PRIu64 " MiB",
+			      plan->total_bytes / MIB, used / MIB);
 	plan->free_bytes = plan->total_bytes - used;
 	return 0;
 }
@@ -133,15 +137,19 @@ static int plan_labels(const struct h2_mkfs_options *options, struct h2_mkfs_pla
 		size_t len = strlen(label);
 
 		if (plan->label_count == H2_MKFS_LABELS_MAX)
-			return refuse(options, -EINVAL, "too many labels; LOCAL and 3 more are possible");
-		if (len < 1 || len > H2_NAME_MAX || strpbrk(label, "@:/"))
 			return refuse(options, -EINVAL,
-				      "label \"%s\": expected 1 to 255 bytes without '@', ':' and '/'",
-				      label);
+				      "too many labels; LOCAL and 3 more are possible");
+		if (len < 1 || len > H2_NAME_MAX || strpbrk(label, "@:/"))
+			return refuse(
+				options, -EINVAL,
+				"label \"%s\": expected 1 to 255 bytes without '@', ':' and '/'",
+				label);
 		for (unsigned k = 0; k < plan->label_count; k++) {
 			if (strcmp(label, plan->labels[k]) == 0)
-				return refuse(options, -EINVAL, "label \"%s\" is given twice (LOCAL "
-					      "is always there)", label);
+				return refuse(options, -EINVAL,
+					      "label \"%s\" is given twice (LOCAL "
+					      "is always there)",
+					      label);
 		}
 		plan->labels[plan->label_count++] = label;
 	}

@@ -20,7 +20,7 @@
 struct volume {
 	struct h2_device *dev;
 	struct h2_volume_header header;
-	unsigned slot; /* of the chosen copy */
+	unsigned slot;  /* of the chosen copy */
 	uint64_t start; /* storage offset */
 };
 
@@ -46,12 +46,12 @@ fault(struct h2_volumes *set, const struct volume *v, int err, const char *forma
 	va_end(ap);
 	snprintf(message, sizeof(message), "%s%s%s", v ? v->dev->name : "", v ? ": " : "", text);
 	set->report(set->report_user, &(struct h2_report){
-		.severity = H2_FAULT,
-		.error = err,
-		.code = "volume-set",
-		.object = "volume header",
-		.message = message,
-	});
+					      .severity = H2_FAULT,
+					      .error = err,
+					      .code = "volume-set",
+					      .object = "volume header",
+					      .message = message,
+				      });
 	return err;
 }
 
@@ -75,21 +75,19 @@ static void warn_damaged_copy(struct h2_volumes *set, const struct volume *v, un
 		 "%s: header copy %u is damaged; copy %u is used, which may be older", v->dev->name,
 		 slot + 1, v->slot + 1);
 	set->report(set->report_user, &(struct h2_report){
-		.severity = H2_WARNING,
-		.code = "header-copy",
-		.object = "volume header",
-		.message = message,
-	});
+					      .severity = H2_WARNING,
+					      .code = "header-copy",
+					      .object = "volume header",
+					      .message = message,
+				      });
 }
 
 /* MF 2.6, or the one copy that the user asked for. */
 static int choose_header(struct h2_volumes *set, struct volume *v, int wanted)
 {
 	static const int state_error[] = {
-		[H2_HEADER_NO_MAGIC] = -EINVAL,
-		[H2_HEADER_SWAPPED] = -EINVAL,
-		[H2_HEADER_BAD_SECT0] = -H2_ECHECK,
-		[H2_HEADER_BAD_SECT1] = -H2_ECHECK,
+		[H2_HEADER_NO_MAGIC] = -EINVAL,     [H2_HEADER_SWAPPED] = -EINVAL,
+		[H2_HEADER_BAD_SECT0] = -H2_ECHECK, [H2_HEADER_BAD_SECT1] = -H2_ECHECK,
 		[H2_HEADER_BAD_WHOLE] = -H2_ECHECK,
 	};
 	struct h2d_volume_header *d = malloc(sizeof(*d));
@@ -153,8 +151,8 @@ static int check_one(struct h2_volumes *set, const struct volume *v)
 	const struct h2_volume_header *h = &v->header;
 
 	if (h->version < 1 || h->version > 2)
-		return fault(set, v, -EINVAL, "format version %" PRIu32 "; versions 1 and 2 are known",
-			     h->version);
+		return fault(set, v, -EINVAL,
+			     "format version %" PRIu32 "; versions 1 and 2 are known", h->version);
 	if (memcmp(&h->fstype, &h2_fstype_uuid, sizeof(h->fstype)) != 0)
 		return fault(set, v, -EINVAL, "the header's fstype is not that of HAMMER2");
 	if (h->volu_id >= H2_VOLUMES_MAX)
@@ -186,8 +184,8 @@ static int check_version1(struct h2_volumes *set)
 				     "volume offsets must be 0 in format version 1");
 	}
 	if (h->volu_size % H2_VOLUME_ALIGN)
-		return fault(set, v, -H2_ECORRUPT, "volume size %" PRIu64 " is no multiple of 8 MiB",
-			     h->volu_size);
+		return fault(set, v, -H2_ECORRUPT,
+			     "volume size %" PRIu64 " is no multiple of 8 MiB", h->volu_size);
 	if (h->volu_size > INT64_MAX)
 		return fault(set, v, -H2_ECORRUPT, "volume size %" PRIu64 " is too large",
 			     h->volu_size);
@@ -235,8 +233,8 @@ static int check_members(struct h2_volumes *set)
 	for (unsigned i = 0; i < set->count; i++) {
 		if (set->volumes[i].header.volu_id != i)
 			return fault(set, &set->volumes[i], -ENXIO,
-				     "is volume %u; volume %u is missing", set->volumes[i].header.volu_id,
-				     i);
+				     "is volume %u; volume %u is missing",
+				     set->volumes[i].header.volu_id, i);
 	}
 	return 0;
 }

@@ -69,8 +69,7 @@ static bool problem(struct h2_problem *p, const char *member, const char *expect
 }
 
 /* MF 3.2 and BS 6.2; a directory may hold legacy inodes at visible keys (MF 7.6). */
-static bool verify_type(const struct h2_blockref *ref, enum h2_tree_kind kind,
-			struct h2_problem *p)
+static bool verify_type(const struct h2_blockref *ref, enum h2_tree_kind kind, struct h2_problem *p)
 {
 	bool indirect = ref->type == H2_BLOCKREF_INDIRECT;
 	bool visible = ref->key & H2_KEY_VISIBLE;
@@ -172,7 +171,8 @@ static bool verify_offset(const struct h2_blockref *ref, uint64_t total_size, st
 	uint64_t size = UINT64_C(1) << radix;
 
 	if (radix == 0)
-		return off == 0 || problem(p, "data_off", "0 where there is no block", ref->data_off);
+		return off == 0 ||
+		       problem(p, "data_off", "0 where there is no block", ref->data_off);
 	if (off < H2_HEADER_SIZE || off > total_size || size > total_size - off)
 		return problem(p, "data_off", "an offset within the filesystem", ref->data_off);
 	if (ref->type == H2_BLOCKREF_FREEMAP_NODE || ref->type == H2_BLOCKREF_FREEMAP_LEAF) {
@@ -211,7 +211,8 @@ bool h2_blockref_verify(const struct h2_blockref *ref, enum h2_tree_kind kind, u
 
 		if (len < 1 || len > H2_NAME_MAX || inline_name != (len <= H2_NAME_INLINE_MAX))
 			return problem(p, "namlen",
-				       inline_name ? "1 to 64" : "65 to 255, with a name block", len);
+				       inline_name ? "1 to 64" : "65 to 255, with a name block",
+				       len);
 		if (ref->dirent_inum == 0 || ref->dirent_inum & H2_KEY_VISIBLE)
 			return problem(p, "inum", "1 to 2^63 - 1", ref->dirent_inum);
 	}

@@ -17,9 +17,9 @@ void h2_sha192(const void *data, size_t len, uint8_t digest[H2_SHA192_SIZE]);
 
 enum h2_check_result {
 	H2_CHECK_MATCH,
-	H2_CHECK_ABSENT,   /* the algorithm stores nothing: NONE, DISABLED */
+	H2_CHECK_ABSENT, /* the algorithm stores nothing: NONE, DISABLED */
 	H2_CHECK_MISMATCH,
-	H2_CHECK_UNKNOWN,  /* no such algorithm */
+	H2_CHECK_UNKNOWN, /* no such algorithm */
 };
 
 /* Compare the block with the check code in ref, by the algorithm that ref->methods names. */

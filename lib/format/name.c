@@ -42,7 +42,8 @@ bool h2_name_valid(const uint8_t *name, size_t len)
 	return !(name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')));
 }
 
-#define NAME_OF(table, n) ((n) < sizeof(table) / sizeof((table)[0]) && (table)[n] ? (table)[n] : "?")
+#define NAME_OF(table, n)                                                                          \
+	((n) < sizeof(table) / sizeof((table)[0]) && (table)[n] ? (table)[n] : "?")
 
 const char *h2_blockref_type_name(unsigned type)
 {
@@ -69,8 +70,9 @@ const char *h2_comp_algo_name(unsigned algo)
 
 const char *h2_object_type_name(unsigned type)
 {
-	static const char *const names[] = {"unknown", "dir",  "file",    NULL, "fifo",  "chr",
-					    "blk",     "symlink", NULL, "socket", "whiteout"};
+	static const char *const names[] = {"unknown", "dir",    "file",    NULL,
+					    "fifo",    "chr",    "blk",     "symlink",
+					    NULL,      "socket", "whiteout"};
 
 	return NAME_OF(names, type);
 }

@@ -70,8 +70,8 @@ static int decode_into(struct h2_inode *inode, const struct h2_blockref *ref, vo
 		return -ENOMEM;
 	err = h2_block_read(h2_inode_blocks(inode), &where, ref, stored);
 	if (!err)
-		err = report_decode(inode, ref, h2_data_decode(comp, stored, size, out,
-							       H2_LOGICAL_BLOCK, len));
+		err = report_decode(inode, ref,
+				    h2_data_decode(comp, stored, size, out, H2_LOGICAL_BLOCK, len));
 	free(stored);
 	return err;
 }
@@ -131,7 +131,7 @@ static size_t room_to_decode(const struct h2_blockref *ref)
 	unsigned comp = h2_blockref_comp_algo(ref);
 
 	return comp == H2_COMP_NONE || comp == H2_COMP_AUTOZERO ? h2_block_size(ref)
-								 : H2_LOGICAL_BLOCK;
+								: H2_LOGICAL_BLOCK;
 }
 
 /*
@@ -233,8 +233,8 @@ int h2_file_next_block(struct h2_inode *inode, uint64_t offset, struct h2_file_b
 	return err;
 }
 
-int h2_file_next_data(struct h2_inode *inode, uint64_t offset, uint64_t max_bytes,
-		      uint64_t *start, uint64_t *end)
+int h2_file_next_data(struct h2_inode *inode, uint64_t offset, uint64_t max_bytes, uint64_t *start,
+		      uint64_t *end)
 {
 	struct h2_where where = h2_where_inode(inode->pfs, inode->meta.inum);
 	uint64_t size = inode->meta.size;

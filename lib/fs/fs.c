@@ -38,8 +38,7 @@ static int load_super_root(struct h2_fs *fs)
 	return 0;
 }
 
-int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options,
-	       struct h2_fs **fsp)
+int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, struct h2_fs **fsp)
 {
 	struct h2_fs *fs = calloc(1, sizeof(*fs));
 	size_t cache_bytes = options && options->cache_bytes ? options->cache_bytes

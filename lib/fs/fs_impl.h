@@ -57,8 +57,8 @@ struct h2_inode { /* constant once in the cache */
 	struct h2_blockref ref;
 	struct h2_inode_meta meta;
 	union {
-		struct h2_root root;                  /* without DIRECTDATA */
-		uint8_t data[H2_INLINE_DATA_MAX];     /* with it */
+		struct h2_root root;              /* without DIRECTDATA */
+		uint8_t data[H2_INLINE_DATA_MAX]; /* with it */
 	} u;
 };
 

@@ -40,8 +40,8 @@ static bool look_up_path(struct h2_check *c, const struct h2_where *where, char 
 	struct h2_pfs *pfs;
 	bool found;
 
-	if (c->older_copy || !where || !where->pfs || !where->has_inum || !h2_check_may_look_up(c) ||
-	    h2_pfs_open(c->path_fs, where->pfs, &pfs) != 0)
+	if (c->older_copy || !where || !where->pfs || !where->has_inum ||
+	    !h2_check_may_look_up(c) || h2_pfs_open(c->path_fs, where->pfs, &pfs) != 0)
 		return false;
 	found = h2_inode_path(pfs, where->inum, path, size) == 0;
 	h2_pfs_put(pfs);
@@ -186,17 +186,19 @@ static void find_header(struct h2_check *c, enum h2_finding finding, unsigned vo
 
 	h2_volumes_info(c->volumes, volume, &info);
 	snprintf(object, sizeof(object), "header copy %u of volume %u", slot + 1, info.id);
-	h2_check_find(c, finding, &(struct h2_about){
-		.ref = &(struct h2_blockref){
-			.data_off = info.offset + slot * H2_HEADER_SPACING,
-		},
-		.object = object,
-		.member = member,
-		.detail = detail,
-		.has_values = member != NULL && !detail,
-		.found = found,
-		.expected = expected,
-	});
+	h2_check_find(c, finding,
+		      &(struct h2_about){
+			      .ref =
+				      &(struct h2_blockref){
+					      .data_off = info.offset + slot * H2_HEADER_SPACING,
+				      },
+			      .object = object,
+			      .member = member,
+			      .detail = detail,
+			      .has_values = member != NULL && !detail,
+			      .found = found,
+			      .expected = expected,
+		      });
 }
 
 /* One copy: whether it is good, missing, damaged, or a remnant. */
@@ -245,8 +247,8 @@ static void check_geometry(struct h2_check *c, unsigned slot, const struct h2_vo
 	uint64_t total = h->version == 1 ? h->volu_size : h->total_size;
 
 	if (h->freemap_tid > h->mirror_tid)
-		find_header(c, FIND_HEADER_FREEMAP_TID, 0, slot, NULL, "freemap_tid", h->freemap_tid,
-			    h->mirror_tid);
+		find_header(c, FIND_HEADER_FREEMAP_TID, 0, slot, NULL, "freemap_tid",
+			    h->freemap_tid, h->mirror_tid);
 	if (!areas || h->allocator_beg < H2_SEGMENT || h->allocator_beg >= H2_ZONE ||
 	    h->allocator_beg >= total)
 		find_header(c, FIND_HEADER_GEOMETRY, 0, slot, NULL, "allocator_beg",
@@ -386,11 +388,12 @@ static int compare_pfss(struct h2_check *c)
 			};
 
 			if (rules[r].compare(&sorted[i - 1], &sorted[i]) == 0)
-				h2_check_find(c, rules[r].finding, &(struct h2_about){
-					.where = &where,
-					.object = "PFS",
-					.path = "/",
-				});
+				h2_check_find(c, rules[r].finding,
+					      &(struct h2_about){
+						      .where = &where,
+						      .object = "PFS",
+						      .path = "/",
+					      });
 		}
 	}
 	free(sorted);
@@ -495,10 +498,11 @@ static int check_current(struct h2_check *c)
 		err = h2_check_names(c, fs);
 	}
 	if (!err && !complete && !h2_check_stopped(c))
-		h2_check_find(c, FIND_NAMES_UNCHECKED, &(struct h2_about){
-			.object = "super-root",
-			.detail = "a PFS could not be listed",
-		});
+		h2_check_find(c, FIND_NAMES_UNCHECKED,
+			      &(struct h2_about){
+				      .object = "super-root",
+				      .detail = "a PFS could not be listed",
+			      });
 	c->path_fs = NULL;
 	h2_fs_close(fs);
 	return err;

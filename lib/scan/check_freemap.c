@@ -11,11 +11,11 @@
 
 struct freemap_check {
 	struct h2_check *c;
-	uint64_t begin, end;    /* the part of the address space that the map covers */
-	uint64_t usable_lo;     /* first segment that can be allocated from */
-	uint64_t usable_hi;     /* end of the last one */
-	uint64_t free_bytes;    /* state 00, in leaves */
-	uint64_t next_zone;     /* zones below it are done */
+	uint64_t begin, end; /* the part of the address space that the map covers */
+	uint64_t usable_lo;  /* first segment that can be allocated from */
+	uint64_t usable_hi;  /* end of the last one */
+	uint64_t free_bytes; /* state 00, in leaves */
+	uint64_t next_zone;  /* zones below it are done */
 	uint64_t reached_bytes, unreached_bytes;
 	struct h2_blockref ref; /* of the leaf being checked */
 };
@@ -28,20 +28,20 @@ static void find(struct freemap_check *f, enum h2_finding finding, const struct 
 	/* For the state of storage the finding is about that storage, not about the leaf. */
 	if (!ref)
 		at.data_off = offset;
-	h2_check_find(f->c, finding, &(struct h2_about){
-		.ref = ref ? ref : &at,
-		.object = ref ? NULL : "storage",
-		.member = member,
-		.has_values = member != NULL,
-		.found = found,
-		.expected = expected,
-	});
+	h2_check_find(f->c, finding,
+		      &(struct h2_about){
+			      .ref = ref ? ref : &at,
+			      .object = ref ? NULL : "storage",
+			      .member = member,
+			      .has_values = member != NULL,
+			      .found = found,
+			      .expected = expected,
+		      });
 }
 
 static bool usable(const struct freemap_check *f, uint64_t segment)
 {
-	return segment >= f->usable_lo && segment < f->usable_hi &&
-	       segment % H2_ZONE >= H2_SEGMENT;
+	return segment >= f->usable_lo && segment < f->usable_hi && segment % H2_ZONE >= H2_SEGMENT;
 }
 
 static bool mapped(const struct freemap_check *f, uint64_t offset)
@@ -134,8 +134,8 @@ static void check_record(struct freemap_check *f, const struct h2_freemap_record
 	if (!usable(f, base)) {
 		for (unsigned w = 0; w < 8; w++) {
 			if (r->bitmap[w] != UINT64_MAX && !f->c->repeated) {
-				find(f, FIND_FREEMAP_UNUSABLE, &f->ref, base, "bitmap", r->bitmap[w],
-				     UINT64_MAX);
+				find(f, FIND_FREEMAP_UNUSABLE, &f->ref, base, "bitmap",
+				     r->bitmap[w], UINT64_MAX);
 				break;
 			}
 		}
@@ -247,11 +247,12 @@ static void report_fault(void *user, const struct h2_freemap_fault *fault)
 	}
 	snprintf(detail, sizeof(detail), "%s: expected %s", fault->problem.member,
 		 fault->problem.expected);
-	h2_check_find(f->c, FIND_FREEMAP_BLOCK, &(struct h2_about){
-		.ref = fault->ref,
-		.member = fault->problem.member,
-		.detail = detail,
-	});
+	h2_check_find(f->c, FIND_FREEMAP_BLOCK,
+		      &(struct h2_about){
+			      .ref = fault->ref,
+			      .member = fault->problem.member,
+			      .detail = detail,
+		      });
 }
 
 /* allocator_free may be up to 4 MiB too large (BS 8.7): the lost part of the first segment. */
@@ -261,13 +262,14 @@ static void check_free_sum(struct freemap_check *f)
 	uint64_t diff = claimed > f->free_bytes ? claimed - f->free_bytes : f->free_bytes - claimed;
 
 	if (diff > H2_SEGMENT)
-		h2_check_find(f->c, FIND_FREEMAP_FREE_SUM, &(struct h2_about){
-			.object = "volume header",
-			.member = "allocator_free",
-			.has_values = true,
-			.found = claimed,
-			.expected = f->free_bytes,
-		});
+		h2_check_find(f->c, FIND_FREEMAP_FREE_SUM,
+			      &(struct h2_about){
+				      .object = "volume header",
+				      .member = "allocator_free",
+				      .has_values = true,
+				      .found = claimed,
+				      .expected = f->free_bytes,
+			      });
 }
 
 int h2_check_freemap(struct h2_check *c)

@@ -38,7 +38,7 @@ enum h2_check_count {
 
 struct h2_check_pfs {
 	char label[H2_NAME_MAX + 1];
-	size_t label_len; /* as stored: a NUL byte may end the label before it */
+	size_t label_len;      /* as stored: a NUL byte may end the label before it */
 	uint64_t inum_counter; /* pfs_inum of its root */
 	struct h2_uuid clid, fsid;
 	uint64_t key;
@@ -54,7 +54,7 @@ struct h2_check {
 	const struct h2_volume_header *header; /* whose trees are checked */
 	unsigned older_copy; /* 1..4: an older header copy is checked; 0: the current one */
 	bool repeated;       /* a further pass over the same trees: only the map counts */
-	size_t visited_max; /* how many numbers visited may have */
+	size_t visited_max;  /* how many numbers visited may have */
 	struct h2_blocks blocks;
 	struct h2_reach reach;
 	struct h2_pool *pool;
@@ -67,19 +67,19 @@ struct h2_check {
 	uint64_t counts[H2_REACH_COUNTERS];
 
 	/* atomic */
-	atomic_bool stop;      /* progress asked to end the check */
-	atomic_int error;      /* what ends the check early: negative errno */
+	atomic_bool stop; /* progress asked to end the check */
+	atomic_int error; /* what ends the check early: negative errno */
 	atomic_uint_least64_t faults, warnings, notes;
 	atomic_uint_least64_t done_bytes;
 	atomic_uint_least64_t read_bytes;
 	atomic_uint_least64_t damage; /* blocks that could not be used, in this pass */
-	atomic_bool super_root; /* it could be read */
+	atomic_bool super_root;       /* it could be read */
 
 	struct h2_mutex lock;
 	/* under lock */
 	unsigned paths_looked_up;
-	struct h2_set visited; /* blocks that the map cannot tell about, and what is below them */
-	uint64_t progress_next; /* done_bytes at which progress is due */
+	struct h2_set visited;   /* blocks that the map cannot tell about, and what is below them */
+	uint64_t progress_next;  /* done_bytes at which progress is due */
 	unsigned progress_calls; /* h2_check_advance() since the last one */
 
 	struct h2_check_summary *summary; /* the caller's; written by the main thread only */
@@ -89,10 +89,10 @@ struct h2_check {
 struct h2_about {
 	const struct h2_where *where;
 	const struct h2_blockref *ref;
-	const char *object;   /* instead of the blockref's type */
+	const char *object; /* instead of the blockref's type */
 	const char *member;
-	const char *path;     /* when it is at hand; else looked up by inode number */
-	const char *detail;   /* appended to the finding's sentence */
+	const char *path;   /* when it is at hand; else looked up by inode number */
+	const char *detail; /* appended to the finding's sentence */
 	bool has_values;
 	uint64_t found, expected;
 };

@@ -70,22 +70,24 @@ static void find_name(struct names *n, enum h2_finding finding, uint64_t dir_inu
 	char path[2048] = "", *p = path;
 	size_t len;
 
-	if (h2_check_may_look_up(n->c) && h2_inode_path(n->pfs, dir_inum, path, sizeof(path) - 300) == 0) {
+	if (h2_check_may_look_up(n->c) &&
+	    h2_inode_path(n->pfs, dir_inum, path, sizeof(path) - 300) == 0) {
 		len = strlen(path);
 		p = path + len;
 		if (len == 0 || path[len - 1] != '/')
 			*p++ = '/';
 	}
 	memcpy(p, ent->name, ent->name_len + 1u);
-	h2_check_find(n->c, finding, &(struct h2_about){
-		.where = &where,
-		.object = "directory entry",
-		.path = path,
-		.member = member,
-		.has_values = member != NULL,
-		.found = found,
-		.expected = expected,
-	});
+	h2_check_find(n->c, finding,
+		      &(struct h2_about){
+			      .where = &where,
+			      .object = "directory entry",
+			      .path = path,
+			      .member = member,
+			      .has_values = member != NULL,
+			      .found = found,
+			      .expected = expected,
+		      });
 }
 
 static void find_inode(struct names *n, enum h2_finding finding, const struct entry *e,
@@ -93,14 +95,15 @@ static void find_inode(struct names *n, enum h2_finding finding, const struct en
 {
 	struct h2_where where = h2_where_inode(n->pfs, e->inum);
 
-	h2_check_find(n->c, finding, &(struct h2_about){
-		.where = &where,
-		.object = "inode",
-		.member = member,
-		.has_values = member != NULL,
-		.found = found,
-		.expected = expected,
-	});
+	h2_check_find(n->c, finding,
+		      &(struct h2_about){
+			      .where = &where,
+			      .object = "inode",
+			      .member = member,
+			      .has_values = member != NULL,
+			      .found = found,
+			      .expected = expected,
+		      });
 }
 
 /* Names of one hash in one directory: hashes of another kind, to find equal ones. */

@@ -20,14 +20,14 @@
 
 /* A part of a tree: everything that a task needs to know of the way to it. */
 struct part {
-	struct h2_blockref ref; /* INODE or INDIRECT, checked and entered in the map */
-	enum h2_tree_kind kind; /* of the tree that ref stands in */
-	size_t pfs;             /* index in check->pfs; SIZE_MAX: in the super-root */
-	uint64_t inum;          /* of the inode whose tree it is */
-	uint64_t size;          /* of that inode, bytes */
-	uint64_t lo, hi;        /* the key range that is left at ref */
-	unsigned depth;         /* levels of indirect blocks above ref in this tree */
-	unsigned path_depth;    /* levels of the whole path */
+	struct h2_blockref ref;        /* INODE or INDIRECT, checked and entered in the map */
+	enum h2_tree_kind kind;        /* of the tree that ref stands in */
+	size_t pfs;                    /* index in check->pfs; SIZE_MAX: in the super-root */
+	uint64_t inum;                 /* of the inode whose tree it is */
+	uint64_t size;                 /* of that inode, bytes */
+	uint64_t lo, hi;               /* the key range that is left at ref */
+	unsigned depth;                /* levels of indirect blocks above ref in this tree */
+	unsigned path_depth;           /* levels of the whole path */
 	uint64_t path[PATH_DEPTH_MAX]; /* data_off of the path_depth blocks above */
 };
 
@@ -54,14 +54,15 @@ static void find_values(struct h2_check *c, enum h2_finding finding, const struc
 {
 	struct h2_where where = where_of(c, p);
 
-	h2_check_find(c, finding, &(struct h2_about){
-		.where = &where,
-		.ref = ref,
-		.member = member,
-		.has_values = true,
-		.found = found,
-		.expected = expected,
-	});
+	h2_check_find(c, finding,
+		      &(struct h2_about){
+			      .where = &where,
+			      .ref = ref,
+			      .member = member,
+			      .has_values = true,
+			      .found = found,
+			      .expected = expected,
+		      });
 }
 
 /* Point 8: where the block lies. Returns what the map says. */
@@ -544,9 +545,9 @@ int h2_check_topology(struct h2_check *c)
 	walk_array(c, &top, &root.array, H2_BLOCKSET_COUNT, NULL);
 	h2_pool_wait(c->pool);
 	if (!atomic_load(&c->super_root) && !h2_check_stopped(c))
-		h2_check_find(c, c->older_copy ? FIND_HEADER_OLDER_USELESS : FIND_NO_SUPER_ROOT,
-			      &(struct h2_about){.object = "volume header",
-						 .member = "sroot_blockset"});
+		h2_check_find(
+			c, c->older_copy ? FIND_HEADER_OLDER_USELESS : FIND_NO_SUPER_ROOT,
+			&(struct h2_about){.object = "volume header", .member = "sroot_blockset"});
 	h2_pool_free(c->pool);
 	c->pool = NULL;
 	h2_set_clear(&c->visited);

@@ -24,7 +24,7 @@ struct dump {
 	struct h2_dump_options options;
 	const struct h2_dump_visitor *visitor;
 
-	struct h2_set legacy; /* data_off of the inodes found in directories */
+	struct h2_set legacy;           /* data_off of the inodes found in directories */
 	uint64_t path[PATH_MAX_LEVELS]; /* data_off of the blocks that the walk is in */
 };
 
@@ -406,7 +406,7 @@ struct totals {
 	struct h2_freemap_totals *sum;
 	uint64_t usable_lo, usable_hi; /* segments in between can be allocated from, MF 10.7 */
 	uint64_t total_size;
-	uint64_t next_zone;            /* zones below it were counted */
+	uint64_t next_zone; /* zones below it were counted */
 	int error;
 };
 

@@ -33,9 +33,10 @@ static const struct h2_finding_row rows[] = {
 	[FIND_ARRAY_ORDER] = {"array-order", H2_FAULT,
 			      "blockrefs are not in ascending key order; DragonFly's kernel panics "
 			      "when it changes such an array"},
-	[FIND_ARRAY_OVERLAP] = {"array-overlap", H2_FAULT,
-				"the key ranges of two blockrefs overlap; what the second one holds "
-				"in the shared range is out of reach"},
+	[FIND_ARRAY_OVERLAP] =
+		{"array-overlap", H2_FAULT,
+		 "the key ranges of two blockrefs overlap; what the second one holds "
+		 "in the shared range is out of reach"},
 	[FIND_KEY_OUTSIDE] = {"key-outside", H2_FAULT,
 			      "the blockref's key lies outside the range of the block it is in; "
 			      "lookups do not find it"},
@@ -45,15 +46,17 @@ static const struct h2_finding_row rows[] = {
 	[FIND_TREE_LOOP] = {"tree-loop", H2_FAULT, "the block is its own ancestor"},
 	[FIND_TREE_DEEP] = {"tree-deep", H2_FAULT,
 			    "the tree is deeper than DragonFly's kernel can flush (60 levels)"},
-	[FIND_INDIRECT_SIZE] = {"indirect-size", H2_FAULT,
-				"the indirect block is not 4, 16 or 64 KiB long; DragonFly's kernel "
-				"panics when it splits one of another size"},
+	[FIND_INDIRECT_SIZE] =
+		{"indirect-size", H2_FAULT,
+		 "the indirect block is not 4, 16 or 64 KiB long; DragonFly's kernel "
+		 "panics when it splits one of another size"},
 	[FIND_INDIRECT_EMPTY] = {"indirect-empty", H2_NOTE, "the indirect block has no entries"},
 	[FIND_CHECK_NONE] = {"check-none", H2_FAULT,
 			     "only file data may be without a check code; this block has none"},
-	[FIND_MIRROR_TID_ORDER] = {"mirror-tid-order", H2_FAULT,
-				   "the block is newer than the block that refers to it, so recovery "
-				   "after a crash would not find it"},
+	[FIND_MIRROR_TID_ORDER] =
+		{"mirror-tid-order", H2_FAULT,
+		 "the block is newer than the block that refers to it, so recovery "
+		 "after a crash would not find it"},
 	[FIND_MIRROR_TID_HEADER] = {"mirror-tid-header", H2_FAULT,
 				    "the block is newer than the volume header"},
 	/* Volumes that DragonFly wrote have this now and then: in snapshots, behind indirect blocks. */
@@ -68,24 +71,28 @@ static const struct h2_finding_row rows[] = {
 	[FIND_BLOCK_BELOW_ALLOCATOR] = {"block-below-allocator", H2_FAULT,
 					"the block lies in space that belongs to newfs"},
 	[FIND_PFS_FLAG] = {"pfs-flag", H2_FAULT, "the inode of a PFS lacks its PFSROOT flag"},
-	[FIND_PFS_BLOCKREF_FLAG] = {"pfs-blockref-flag", H2_FAULT,
-				    "the blockref of a PFS lacks its PFSROOT flag; DragonFly repairs "
-				    "that when it mounts read-write"},
-	[FIND_PFS_LABEL] = {"pfs-label", H2_FAULT,
-			    "the label has a NUL byte in it, or something behind its end; it cannot "
-			    "be named"},
+	[FIND_PFS_BLOCKREF_FLAG] =
+		{"pfs-blockref-flag", H2_FAULT,
+		 "the blockref of a PFS lacks its PFSROOT flag; DragonFly repairs "
+		 "that when it mounts read-write"},
+	[FIND_PFS_LABEL] =
+		{"pfs-label", H2_FAULT,
+		 "the label has a NUL byte in it, or something behind its end; it cannot "
+		 "be named"},
 	[FIND_PFS_KEY] = {"pfs-key", H2_FAULT,
 			  "the PFS is not at the hash of its label; it cannot be found by label"},
 	[FIND_PFS_NAME_KEY] = {"pfs-name-key", H2_FAULT,
 			       "name_key of the PFS is not the key of its entry"},
 	[FIND_PFS_LABEL_TWICE] = {"pfs-label-twice", H2_FAULT,
 				  "two PFSs have this label; the second one cannot be mounted"},
-	[FIND_PFS_CLID_TWICE] = {"pfs-clid-twice", H2_FAULT,
-				 "two PFSs have this pfs_clid; DragonFly merges them into one mount"},
+	[FIND_PFS_CLID_TWICE] =
+		{"pfs-clid-twice", H2_FAULT,
+		 "two PFSs have this pfs_clid; DragonFly merges them into one mount"},
 	[FIND_PFS_FSID_TWICE] = {"pfs-fsid-twice", H2_FAULT, "two PFSs have this pfs_fsid"},
-	[FIND_INUM_COUNTER] = {"inum-counter", H2_FAULT,
-			       "the inode number is beyond the PFS's counter (pfs_inum); it would be "
-			       "given out again"},
+	[FIND_INUM_COUNTER] =
+		{"inum-counter", H2_FAULT,
+		 "the inode number is beyond the PFS's counter (pfs_inum); it would be "
+		 "given out again"},
 	[FIND_SPECIAL_CONTENT] = {"special-content", H2_FAULT,
 				  "a device, FIFO or socket has blocks"},
 	[FIND_DATA_BEYOND_EOF] = {"data-beyond-eof", H2_FAULT,
@@ -95,9 +102,10 @@ static const struct h2_finding_row rows[] = {
 			    "file grows"},
 	[FIND_DATA_DECODE] = {"data-decode", H2_FAULT,
 			      "the block does not decompress; its part of the file is lost"},
-	[FIND_INODE_NLINKS_ZERO] = {"nlinks-zero", H2_WARNING,
-				    "the inode was deleted while it was open and never released; it "
-				    "occupies space"},
+	[FIND_INODE_NLINKS_ZERO] =
+		{"nlinks-zero", H2_WARNING,
+		 "the inode was deleted while it was open and never released; it "
+		 "occupies space"},
 	[FIND_NAME_HASH] = {"name-hash", H2_FAULT,
 			    "the entry is not at the hash of its name; it is listed but cannot be "
 			    "opened"},
@@ -108,10 +116,8 @@ static const struct h2_finding_row rows[] = {
 				"the entry names an inode that does not exist or cannot be read"},
 	[FIND_NAME_TYPE] = {"name-type", H2_FAULT,
 			    "the entry's object type is not that of its inode"},
-	[FIND_LINK_COUNT] = {"link-count", H2_FAULT,
-			     "the link count is not the number of names"},
-	[FIND_ORPHAN] = {"orphan", H2_WARNING,
-			 "no name leads to the inode; it occupies space"},
+	[FIND_LINK_COUNT] = {"link-count", H2_FAULT, "the link count is not the number of names"},
+	[FIND_ORPHAN] = {"orphan", H2_WARNING, "no name leads to the inode; it occupies space"},
 	[FIND_DIR_NAMES] = {"dir-names", H2_FAULT, "the directory has more than one name"},
 	[FIND_DIR_PARENT] = {"dir-parent", H2_FAULT,
 			     "iparent is not the directory that holds the name; \"..\" is wrong"},
@@ -120,17 +126,20 @@ static const struct h2_finding_row rows[] = {
 	[FIND_DIR_LINK_COUNT] = {"dir-link-count", H2_NOTE,
 				 "DragonFly keeps 1 as the link count of directories; it leaves an "
 				 "orphan behind when it removes this one"},
-	[FIND_NAMES_UNCHECKED] = {"names-unchecked", H2_WARNING,
-				  "damage hides a part of the names or inodes: link counts and orphans "
-				  "of this PFS were not checked"},
-	[FIND_FREEMAP_BLOCK] = {"freemap-block", H2_FAULT,
-				"a block of the freemap cannot be used; nothing can be allocated in "
-				"the space it describes"},
+	[FIND_NAMES_UNCHECKED] =
+		{"names-unchecked", H2_WARNING,
+		 "damage hides a part of the names or inodes: link counts and orphans "
+		 "of this PFS were not checked"},
+	[FIND_FREEMAP_BLOCK] =
+		{"freemap-block", H2_FAULT,
+		 "a block of the freemap cannot be used; nothing can be allocated in "
+		 "the space it describes"},
 	[FIND_FREEMAP_TID] = {"freemap-tid", H2_FAULT,
 			      "the freemap block is newer than the header's mirror_tid"},
-	[FIND_FREEMAP_STATE] = {"freemap-state", H2_FAULT,
-				"blocks in use are not marked as allocated; new blocks may overwrite "
-				"them"},
+	[FIND_FREEMAP_STATE] =
+		{"freemap-state", H2_FAULT,
+		 "blocks in use are not marked as allocated; new blocks may overwrite "
+		 "them"},
 	[FIND_FREEMAP_LAG] = {"freemap-lag", H2_WARNING,
 			      "the freemap is behind the last commit; a read-write mount catches "
 			      "up"},
@@ -140,8 +149,9 @@ static const struct h2_finding_row rows[] = {
 				   "space that must never be allocated is not marked as allocated"},
 	[FIND_FREEMAP_AVAIL] = {"freemap-avail", H2_FAULT,
 				"avail of the segment is not its number of free bytes"},
-	[FIND_FREEMAP_LINEAR] = {"freemap-linear", H2_FAULT,
-				 "linear of the segment points at bytes that are in use, or nowhere"},
+	[FIND_FREEMAP_LINEAR] =
+		{"freemap-linear", H2_FAULT,
+		 "linear of the segment points at bytes that are in use, or nowhere"},
 	[FIND_FREEMAP_FREE_SUM] = {"freemap-free-sum", H2_WARNING,
 				   "allocator_free is not what the freemap has free"},
 };

@@ -17,8 +17,7 @@ struct h2_reach_segment {
 	uint16_t counts[H2_REACH_COUNTERS]; /* at most one for each unit */
 };
 
-int h2_reach_init(struct h2_reach *reach, uint64_t begin, uint64_t total_size,
-		  size_t memory_bytes)
+int h2_reach_init(struct h2_reach *reach, uint64_t begin, uint64_t total_size, size_t memory_bytes)
 {
 	assert(begin % H2_SEGMENT == 0);
 	assert(begin < total_size);
@@ -142,8 +141,7 @@ static void compare(const struct h2_reach_segment *s, size_t first, size_t count
 		*same = false;
 }
 
-enum h2_reach_result h2_reach_mark(struct h2_reach *reach, uint64_t offset, size_t size,
-				   bool young)
+enum h2_reach_result h2_reach_mark(struct h2_reach *reach, uint64_t offset, size_t size, bool young)
 {
 	size_t first = (size_t)(offset % H2_SEGMENT / H2_BLOCK_MIN);
 	size_t count = size / H2_BLOCK_MIN;

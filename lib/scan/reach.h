@@ -21,7 +21,8 @@ struct h2_reach {
 	uint64_t begin; /* set at init, then constant: lower storage offsets are not mapped */
 	struct h2_mutex lock;
 	/* under lock */
-	struct h2_reach_segment ***chunks; /* of 64 GiB, counted from begin; NULL: nothing reached */
+	struct h2_reach_segment **
+		*chunks; /* of 64 GiB, counted from begin; NULL: nothing reached */
 	size_t chunk_count;
 	size_t segments_used, segments_max;
 	uint64_t end; /* storage offset: from here on nothing is mapped */
@@ -37,8 +38,7 @@ enum h2_reach_result {
 };
 
 /* Map [begin, total_size) within about memory_bytes. Returns 0 or -ENOMEM. */
-int h2_reach_init(struct h2_reach *reach, uint64_t begin, uint64_t total_size,
-		  size_t memory_bytes);
+int h2_reach_init(struct h2_reach *reach, uint64_t begin, uint64_t total_size, size_t memory_bytes);
 void h2_reach_fini(struct h2_reach *reach);
 
 /*

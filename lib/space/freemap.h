@@ -32,8 +32,8 @@ struct h2_freemap_walk {
 	struct h2_volumes *volumes;
 	const struct h2_blockref *blockset; /* four: the freemap's root */
 	h2_freemap_leaf_fn *leaf;
-	h2_freemap_ref_fn *ref;             /* may be NULL */
-	h2_freemap_fault_fn *fault;         /* may be NULL */
+	h2_freemap_ref_fn *ref;     /* may be NULL */
+	h2_freemap_fault_fn *fault; /* may be NULL */
 	void *user;
 };
 

@@ -31,7 +31,7 @@ static void report(const struct h2_blocks *blocks, const struct h2_where *where,
 	r->severity = H2_FAULT;
 	r->pfs = where->pfs;
 	r->object = ref->type <= H2_BLOCKREF_FREEMAP_LEAF ? h2_blockref_type_name(ref->type)
-							   : "blockref";
+							  : "blockref";
 	r->inum = where->inum;
 	r->key = ref->key;
 	r->media = h2_blockref_offset(ref);
@@ -50,12 +50,13 @@ int h2_block_report(const struct h2_blocks *blocks, const struct h2_where *where
 	if (blocks->report) {
 		snprintf(message, sizeof(message), "%s is %#" PRIx64 "; expected %s",
 			 problem->member, problem->found, problem->expected);
-		report(blocks, where, ref, &(struct h2_report){
-			.error = -H2_ECORRUPT,
-			.code = code,
-			.member = problem->member,
-			.message = message,
-		});
+		report(blocks, where, ref,
+		       &(struct h2_report){
+			       .error = -H2_ECORRUPT,
+			       .code = code,
+			       .member = problem->member,
+			       .message = message,
+		       });
 	}
 	return -H2_ECORRUPT;
 }
@@ -78,11 +79,12 @@ static int report_read_error(const struct h2_blocks *blocks, const struct h2_whe
 	if (blocks->report) {
 		snprintf(message, sizeof(message), "cannot read %zu bytes: %s", h2_block_size(ref),
 			 strerror(-err));
-		report(blocks, where, ref, &(struct h2_report){
-			.error = err,
-			.code = "read-error",
-			.message = message,
-		});
+		report(blocks, where, ref,
+		       &(struct h2_report){
+			       .error = err,
+			       .code = "read-error",
+			       .message = message,
+		       });
 	}
 	return err;
 }
@@ -95,15 +97,16 @@ static int report_mismatch(const struct h2_blocks *blocks, const struct h2_where
 	if (blocks->report) {
 		snprintf(message, sizeof(message), "the %zu bytes do not match their %s check code",
 			 h2_block_size(ref), h2_check_algo_name(h2_blockref_check_algo(ref)));
-		report(blocks, where, ref, &(struct h2_report){
-			.error = -H2_ECHECK,
-			.code = "check-mismatch",
-			.member = "check",
-			.message = message,
-			.flags = H2_REPORT_HAS_VALUES,
-			.found = h2_check_computed(ref, buf, h2_block_size(ref)),
-			.expected = h2_check_stored(ref),
-		});
+		report(blocks, where, ref,
+		       &(struct h2_report){
+			       .error = -H2_ECHECK,
+			       .code = "check-mismatch",
+			       .member = "check",
+			       .message = message,
+			       .flags = H2_REPORT_HAS_VALUES,
+			       .found = h2_check_computed(ref, buf, h2_block_size(ref)),
+			       .expected = h2_check_stored(ref),
+		       });
 	}
 	return -H2_ECHECK;
 }
@@ -125,11 +128,12 @@ int h2_block_read(const struct h2_blocks *blocks, const struct h2_where *where,
 	case H2_CHECK_UNKNOWN:
 		break;
 	}
-	return h2_block_report(blocks, where, ref, "bad-blockref", &(struct h2_problem){
-		.member = "methods",
-		.expected = "a known check algorithm",
-		.found = ref->methods,
-	});
+	return h2_block_report(blocks, where, ref, "bad-blockref",
+			       &(struct h2_problem){
+				       .member = "methods",
+				       .expected = "a known check algorithm",
+				       .found = ref->methods,
+			       });
 }
 
 struct h2_cache_key h2_block_cache_key(const struct h2_blockref *ref, enum h2_cache_kind kind)

@@ -60,13 +60,14 @@ static bool take_entry(struct h2_cursor_level *level, uint64_t *lo, uint64_t *hi
 
 static int report_loop(const struct h2_cursor *cursor, const struct h2_blockref *ref)
 {
-	return h2_block_report(cursor->blocks, &cursor->where, ref, "tree-loop",
-			       &(struct h2_problem){
-				       .member = "data_off",
-				       .expected = "a block that is not its own ancestor, on a path "
-						   "of at most 64 levels",
-				       .found = ref->data_off,
-			       });
+	return h2_block_report(
+		cursor->blocks, &cursor->where, ref, "tree-loop",
+		&(struct h2_problem){
+			.member = "data_off",
+			.expected = "a block that is not its own ancestor, on a path "
+				    "of at most 64 levels",
+			.found = ref->data_off,
+		});
 }
 
 static int push(struct h2_cursor *cursor, const struct h2_blockref *ref, uint64_t lo, uint64_t hi)

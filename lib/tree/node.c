@@ -52,9 +52,9 @@ void h2_array_init(struct h2_array *array, const struct h2d_blockref *refs, unsi
 		 * the next one: a reader then gets an error there instead of a hole.
 		 */
 		if (refs[entries[i].slot].keybits > 63)
-			entries[i].hi = last ? UINT64_MAX
+			entries[i].hi = last                                ? UINT64_MAX
 					: entries[i + 1].lo > entries[i].lo ? entries[i + 1].lo - 1
-									   : entries[i].lo;
+									    : entries[i].lo;
 		if (!last && entries[i].hi >= entries[i + 1].lo)
 			array->disjoint = false;
 	}

@@ -162,7 +162,8 @@ static void write_inode(uint64_t inum, uint64_t parent, unsigned type, const str
 	struct h2d_inode d;
 
 	memset(&d, 0, sizeof(d));
-	m.name_len = (uint16_t)snprintf((char *)m.filename, sizeof(m.filename), "0x%016" PRIx64, inum);
+	m.name_len = (uint16_t)snprintf((char *)m.filename, sizeof(m.filename), "0x%016" PRIx64,
+					inum);
 	h2_inode_encode(&m, &d);
 	for (size_t i = 0; tree && i < tree->count; i++)
 		h2_blockref_encode(&tree->list[i], &d.u.blockset[i]);
@@ -316,6 +317,7 @@ int main(int argc, char **argv)
 	add(&super, &ref);
 	write_root("SUPROOT", false, 0, &super, &ref);
 	write_header(&ref);
-	printf("%u directories, %u files, %" PRIu64 " MiB used\n", dirs, dirs * files, next_free >> 20);
+	printf("%u directories, %u files, %" PRIu64 " MiB used\n", dirs, dirs * files,
+	       next_free >> 20);
 	return close(fd) == 0 ? 0 : 1;
 }

@@ -168,8 +168,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const targets[])(const uint8_t *, size_t) = {
-		fuzz_header, fuzz_inode, fuzz_array, fuzz_decode, fuzz_encode, fuzz_text,
-		fuzz_partition,
+		fuzz_header, fuzz_inode, fuzz_array,     fuzz_decode,
+		fuzz_encode, fuzz_text,  fuzz_partition,
 	};
 
 	if (size < 2)

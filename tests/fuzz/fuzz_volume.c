@@ -46,7 +46,7 @@ const char *__asan_default_options(void)
 	return "quarantine_size_mb=8:malloc_context_size=5";
 }
 
-static uint8_t *disk; /* VOLUME_SIZE bytes */
+static uint8_t *disk;                   /* VOLUME_SIZE bytes */
 static struct block blocks[BLOCKS_MAX]; /* 0: the header; parents come before their children */
 static unsigned block_count;
 static struct link links[LINKS_MAX];
@@ -193,8 +193,8 @@ static void apply(const uint8_t r[RECORD_SIZE])
 		put64(bytes + where / 8 * 8, value << 16);
 		break;
 	case 4: /* extremes */
-		put64(bytes + where / 8 * 8, r[5] & 1 ? UINT64_MAX << (r[6] & 63)
-						      : UINT64_MAX >> (r[6] & 63));
+		put64(bytes + where / 8 * 8,
+		      r[5] & 1 ? UINT64_MAX << (r[6] & 63) : UINT64_MAX >> (r[6] & 63));
 		break;
 	case 5: /* a reference becomes a copy of another one */
 		if (where / 128 * 128 + 128 <= b->size) {
@@ -233,7 +233,8 @@ static void reseal(void)
 
 			if (links[k].to != i)
 				continue;
-			d = (struct h2d_blockref *)(disk + blocks[links[k].from].media + links[k].offset);
+			d = (struct h2d_blockref *)(disk + blocks[links[k].from].media +
+						    links[k].offset);
 			h2_blockref_decode(d, &ref);
 			if (h2_check_set(&ref, disk + blocks[i].media, blocks[i].size) != 0)
 				continue;

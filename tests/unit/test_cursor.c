@@ -562,14 +562,16 @@ static void first__is_the_lowest_leaf_of_the_range(void **state)
 	for (unsigned i = 0; i < 100; i++)
 		add_leaf(file, KEY(10 * i + 5));
 	open_tree();
-	assert_int_equal(h2_tree_first(&blocks, &where, H2_TREE_FILE, &root, 0, UINT64_MAX, &ref, NULL),
-			 0);
+	assert_int_equal(
+		h2_tree_first(&blocks, &where, H2_TREE_FILE, &root, 0, UINT64_MAX, &ref, NULL), 0);
 	assert_int_equal(ref.key, KEY(5));
 	assert_int_equal(
-		h2_tree_first(&blocks, &where, H2_TREE_FILE, &root, KEY(6), UINT64_MAX, &ref, NULL), 0);
+		h2_tree_first(&blocks, &where, H2_TREE_FILE, &root, KEY(6), UINT64_MAX, &ref, NULL),
+		0);
 	assert_int_equal(ref.key, KEY(15));
-	assert_int_equal(h2_tree_first(&blocks, &where, H2_TREE_FILE, &root, KEY(6), KEY(14), &ref, NULL),
-			 1);
+	assert_int_equal(
+		h2_tree_first(&blocks, &where, H2_TREE_FILE, &root, KEY(6), KEY(14), &ref, NULL),
+		1);
 }
 
 /* Random keys: a walk over a random range equals a filter over the sorted keys. */
