@@ -76,24 +76,6 @@ static struct fuse_session *new_fuse_session(const char *o, bool debug, void *us
 	return fuse;
 }
 
-/*
- * libfuse frees its copy of the mount point's name only when it unmounts, and here it must not: one
- * string for each process that mounts, which is no reason for it to fail under a leak checker.
- */
-#ifdef __SANITIZE_ADDRESS__
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-	return "leak:fuse_session_mount";
-}
-
-const char *__lsan_default_options(void);
-const char *__lsan_default_options(void)
-{
-	return "print_suppressions=0";
-}
-#endif
-
 int session_mount(const struct options *options, const char *dir, int *fdp)
 {
 	struct ops_view unused = {.pfs = NULL};
