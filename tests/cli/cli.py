@@ -15,10 +15,13 @@ import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
+import uuid
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "golden"))
@@ -422,6 +425,40 @@ def test_offset(bench):
         bench.call("ls", larger, expect=1)
         bench.equal("ls", bench.call("ls", "--offset", "1M", larger + "@s1").stdout,
                     bench.call("ls", volumes[0] + "@s1").stdout)
+
+
+def make_gpt(path, first, count, total):
+    """A GPT with one partition: sectors [first, first + count) of a disk of total sectors."""
+    entries = bytearray(128 * 128)
+    entries[0:56] = (uuid.UUID("5cbb9ad1-862d-11dc-a94d-01301bb8a9f5").bytes_le + bytes(range(16)) +
+                     struct.pack("<QQQ", first, first + count - 1, 0))
+    header = struct.pack("<8sIIIIQQQQ16sQIII", b"EFI PART", 0x10000, 92, 0, 0, 1, total - 1, 34,
+                         total - 34, bytes(range(16)), 2, 128, 128, zlib.crc32(entries))
+    header = header[:16] + struct.pack("<I", zlib.crc32(header)) + header[20:]
+    with open(path, "r+b") as disk:
+        disk.seek(446)
+        disk.write(struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xEE, b"\xff\xff\xff", 1, total - 1))
+        disk.seek(510)
+        disk.write(b"\x55\xaa" + header)
+        disk.seek(1024)
+        disk.write(entries)
+
+
+def test_partition(bench):
+    """A volume inside of a partitioned disk image, by its Linux and its DragonFly name."""
+    with bench.image("vfs-snap") as volumes:
+        disk = volumes[0] + ".disk"
+        size = os.path.getsize(volumes[0])
+        with open(disk, "wb") as out, open(volumes[0], "rb") as source:
+            out.seek(1 << 20)
+            shutil.copyfileobj(source, out, 1 << 20)
+            out.truncate(size + (2 << 20))
+        make_gpt(disk, (1 << 20) // 512, size // 512, (size + (2 << 20)) // 512)
+        listing = bench.call("ls", volumes[0] + "@s1").stdout
+        for name in ("p1", "s0"):
+            bench.equal(name, bench.call("ls", f"{disk}:{name}@s1").stdout, listing)
+        done = bench.call("ls", disk + ":p2@s1", expect=1)
+        bench.check("the message names the partition", b"p2" in done.stderr)
 
 
 # ---- files ----
