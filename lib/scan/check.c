@@ -124,7 +124,6 @@ void h2_check_block_report(void *user, const struct h2_report *report)
 		.has_inum = r.flags & H2_REPORT_HAS_INUM,
 	};
 
-	atomic_fetch_add(&c->damage, 1);
 	if (!c->repeated)
 		deliver(c, &r, &where);
 }

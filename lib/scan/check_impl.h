@@ -5,7 +5,7 @@
  *   topology   all blocks below the super-root, with their check codes (check_topology.c)
  *   names      directory entries against inodes, for each PFS (check_names.c)
  *   freemap    the freemap against what topology reached (check_freemap.c)
- *   older      topology again for each older header copy (check.c)
+ *   older      topology, and the freemap's blocks, of each older header copy (check.c)
  *
  * Locks: check->lock (H2_RANK_SCAN) covers the reporting of findings and of progress. The counters
  * are atomic. The map of reached storage has a lock of its own.
@@ -72,7 +72,6 @@ struct h2_check {
 	atomic_uint_least64_t faults, warnings, notes;
 	atomic_uint_least64_t done_bytes;
 	atomic_uint_least64_t read_bytes;
-	atomic_uint_least64_t damage; /* blocks that could not be used, in this pass */
 	atomic_bool super_root;       /* it could be read */
 
 	struct h2_mutex lock;

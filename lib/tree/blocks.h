@@ -65,7 +65,7 @@ int h2_block_report(const struct h2_blocks *blocks, const struct h2_where *where
 		    const struct h2_blockref *ref, const char *code,
 		    const struct h2_problem *problem);
 
-/* The cache key of what was verified through ref: equal only for equal address and check code. */
+/* The cache key of what was verified through ref: its address and the first 64 bits of its code. */
 struct h2_cache_key h2_block_cache_key(const struct h2_blockref *ref, enum h2_cache_kind kind);
 
 #endif
