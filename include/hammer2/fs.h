@@ -1,5 +1,6 @@
 /*
- * A HAMMER2 filesystem for reading: its PFSs, their inodes, names and file contents.
+ * A HAMMER2 filesystem: its PFSs, their inodes, names and file contents. This header has what
+ * readers need; <hammer2/change.h> has what changes a filesystem.
  *
  * All functions may be called from any number of threads at once. What they return was verified
  * against its check code and against the bounds of MF 13. Damage shows as -H2_ECHECK (a block does
@@ -26,10 +27,18 @@ struct h2_inode;
 
 #define H2_CACHE_DEFAULT ((size_t)64 << 20)
 
+#define H2_DIRTY_DEFAULT ((size_t)128 << 20)
+
 struct h2_fs_options {
 	size_t cache_bytes;   /* memory for blocks that may be needed again; 0: H2_CACHE_DEFAULT */
 	h2_report_fn *report; /* receives findings; may be NULL */
 	void *report_user;
+
+	/* The rest is for filesystems that are changed. */
+	bool write;              /* allow changes; the volumes must be open for writing */
+	size_t dirty_bytes;      /* bound on changes kept in memory; 0: H2_DIRTY_DEFAULT */
+	unsigned commit_seconds; /* commit changes not older than this by itself; 0: only when told */
+	bool no_dedup;           /* do not look for blocks that are stored already */
 };
 
 /*
@@ -38,8 +47,12 @@ struct h2_fs_options {
  */
 int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, struct h2_fs **fsp);
 
-/* Close it. All PFSs and inodes must have been given back. NULL is allowed. */
-void h2_fs_close(struct h2_fs *fs);
+/*
+ * Close it, after a commit of what was changed. All PFSs and inodes must have been given back. NULL
+ * is allowed. Returns 0, or the error of that commit, or of an earlier one that failed: changes
+ * since the last good commit are lost then.
+ */
+int h2_fs_close(struct h2_fs *fs);
 
 struct h2_fs_stats {
 	uint64_t total_bytes; /* what can ever be allocated: allocator_size */
@@ -92,10 +105,16 @@ struct h2_fs *h2_pfs_fs(const struct h2_pfs *pfs);
 int h2_inode_get(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep);
 void h2_inode_put(struct h2_inode *inode); /* NULL is allowed */
 
-/* Borrowed until the reference is given back; constant. */
+/*
+ * Borrowed until the reference is given back. Constant in a filesystem that is not open for
+ * writing; in one that is, h2_inode_attr() and h2_inode_get_meta() give a consistent picture.
+ */
 const struct h2_inode_meta *h2_inode_meta(const struct h2_inode *inode);
 const struct h2_blockref *h2_inode_ref(const struct h2_inode *inode);
 struct h2_pfs *h2_inode_pfs(const struct h2_inode *inode);
+
+/* The attributes as they are now. */
+void h2_inode_get_meta(struct h2_inode *inode, struct h2_inode_meta *meta);
 
 /* What stat(2) tells, BS 3.8; a zero atime or btime is replaced as MF 6.5 advises. */
 struct h2_attr {
@@ -109,7 +128,7 @@ struct h2_attr {
 	uint64_t atime_us, mtime_us, ctime_us, btime_us; /* since 1970; unsigned, MF 6.5 */
 	uint32_t uflags;                                 /* MF 6.6 */
 };
-void h2_inode_attr(const struct h2_inode *inode, struct h2_attr *attr);
+void h2_inode_attr(struct h2_inode *inode, struct h2_attr *attr);
 
 /*
  * The path of an inode from its PFS's root, built by following iparent and finding the names, for
@@ -146,7 +165,11 @@ int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t name_len, struc
  */
 int h2_dirent_get(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep);
 
-/* A scan of a directory in key order, "." and ".." not included. Not to be shared by threads. */
+/*
+ * A scan of a directory in key order, "." and ".." not included. Not to be shared by threads. Names
+ * that exist during the whole scan are returned once, whatever is created and removed beside them
+ * (BS 4.2).
+ */
 struct h2_dir_scan;
 
 /*
@@ -163,7 +186,7 @@ void h2_dir_scan_free(struct h2_dir_scan *scan); /* NULL is allowed */
 int h2_dir_scan_next(struct h2_dir_scan *scan, struct h2_dirent *ent);
 
 /* The number of the parent directory: iparent, or its own for a PFS root. */
-uint64_t h2_dir_parent(const struct h2_inode *dir);
+uint64_t h2_dir_parent(struct h2_inode *dir);
 
 /* ---- file contents, MF 8 ---- */
 

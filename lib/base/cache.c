@@ -284,6 +284,17 @@ void h2_cache_put(struct h2_cache *cache, struct h2_cached *obj)
 	free_chain(victims);
 }
 
+unsigned h2_cache_refs(struct h2_cache *cache, struct h2_cached *obj)
+{
+	struct shard *s = shard_of(cache, key_hash(&obj->key));
+	unsigned refs;
+
+	h2_mutex_lock(&s->lock);
+	refs = obj->refs;
+	h2_mutex_unlock(&s->lock);
+	return refs;
+}
+
 void h2_cache_shrink(struct h2_cache *cache)
 {
 	for (unsigned i = 0; i < SHARDS; i++) {

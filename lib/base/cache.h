@@ -66,6 +66,9 @@ void h2_cache_ref(struct h2_cache *cache, struct h2_cached *obj);
 /* Give a reference back. NULL is allowed. */
 void h2_cache_put(struct h2_cache *cache, struct h2_cached *obj);
 
+/* How many references there are; the caller has one. */
+unsigned h2_cache_refs(struct h2_cache *cache, struct h2_cached *obj);
+
 /* Drop all unreferenced objects. */
 void h2_cache_shrink(struct h2_cache *cache);
 

@@ -2,6 +2,7 @@
 #include "lock.h"
 
 #include <assert.h>
+#include <errno.h>
 
 #ifndef NDEBUG
 static _Thread_local unsigned long held_ranks; /* bit rank/10 for each lock the thread holds */
@@ -64,6 +65,22 @@ void h2_mutex_wait(struct h2_mutex *m, pthread_cond_t *cond)
 #endif
 }
 
+bool h2_mutex_timedwait(struct h2_mutex *m, pthread_cond_t *cond, const struct timespec *until)
+{
+	int err;
+
+	assert(h2_mutex_held(m));
+#ifndef NDEBUG
+	m->held = false;
+#endif
+	err = pthread_cond_timedwait(cond, &m->mutex, until);
+#ifndef NDEBUG
+	m->owner = pthread_self();
+	m->held = true;
+#endif
+	return err == ETIMEDOUT;
+}
+
 bool h2_mutex_held(const struct h2_mutex *m)
 {
 #ifndef NDEBUG
@@ -72,4 +89,48 @@ bool h2_mutex_held(const struct h2_mutex *m)
 	(void)m;
 	return true;
 #endif
+}
+
+void h2_rwlock_init(struct h2_rwlock *l)
+{
+	pthread_rwlockattr_t attr;
+	int err = pthread_rwlockattr_init(&attr);
+
+	assert(err == 0);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	err = pthread_rwlock_init(&l->lock, &attr);
+	assert(err == 0);
+	(void)err;
+	pthread_rwlockattr_destroy(&attr);
+}
+
+void h2_rwlock_fini(struct h2_rwlock *l)
+{
+	pthread_rwlock_destroy(&l->lock);
+}
+
+void h2_rwlock_read(struct h2_rwlock *l)
+{
+	int err = pthread_rwlock_rdlock(&l->lock);
+
+	assert(err == 0);
+	(void)err;
+}
+
+bool h2_rwlock_try_read(struct h2_rwlock *l)
+{
+	return pthread_rwlock_tryrdlock(&l->lock) == 0;
+}
+
+void h2_rwlock_write(struct h2_rwlock *l)
+{
+	int err = pthread_rwlock_wrlock(&l->lock);
+
+	assert(err == 0);
+	(void)err;
+}
+
+void h2_rwlock_unlock(struct h2_rwlock *l)
+{
+	pthread_rwlock_unlock(&l->lock);
 }

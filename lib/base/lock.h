@@ -8,16 +8,22 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <time.h>
 
 /* Two locks of the same rank are never held together by one thread. */
 enum h2_lock_rank {
 	H2_RANK_POOL = 10,      /* base/pool: the task stack */
 	H2_RANK_SCAN = 20,      /* scan: tables of a pass over the volume */
 	H2_RANK_REACH = 30,     /* scan: the map of blocks that were reached */
-	H2_RANK_PFS_TABLE = 40, /* fs: PFSs in memory */
-	H2_RANK_LEGACY = 50,    /* fs: legacy inodes by number */
-	H2_RANK_CACHE = 60,     /* base/cache: one shard */
-	H2_RANK_DEVICE = 70,    /* device: state of a simulated disk */
+	H2_RANK_NAMES = 40,     /* fs: changes of names in one PFS */
+	H2_RANK_TXN = 50,       /* txn: state of the transaction groups */
+	H2_RANK_PFS_TABLE = 60, /* fs: PFSs in memory */
+	H2_RANK_LEGACY = 70,    /* fs: legacy inodes by number */
+	H2_RANK_DIRTY = 80,     /* fs: what waits for a commit */
+	H2_RANK_DEDUP = 90,     /* fs: blocks by their hash */
+	H2_RANK_SPACE = 100,    /* space: the freemap */
+	H2_RANK_CACHE = 110,    /* base/cache: one shard */
+	H2_RANK_DEVICE = 120,   /* device: state of a simulated disk */
 };
 
 struct h2_mutex {
@@ -34,6 +40,24 @@ void h2_mutex_unlock(struct h2_mutex *m);
 
 /* Wait for cond, as pthread_cond_wait. The caller holds m. */
 void h2_mutex_wait(struct h2_mutex *m, pthread_cond_t *cond);
+
+/* The same until a moment of CLOCK_REALTIME; returns whether that has come. */
+bool h2_mutex_timedwait(struct h2_mutex *m, pthread_cond_t *cond, const struct timespec *until);
+
+/*
+ * A lock that readers share. A waiting writer goes before readers that come after it, so a thread
+ * must not take it twice. It has no rank: doc/ARCHITECTURE.md says where each one stands.
+ */
+struct h2_rwlock {
+	pthread_rwlock_t lock;
+};
+
+void h2_rwlock_init(struct h2_rwlock *l);
+void h2_rwlock_fini(struct h2_rwlock *l);
+void h2_rwlock_read(struct h2_rwlock *l);
+bool h2_rwlock_try_read(struct h2_rwlock *l);
+void h2_rwlock_write(struct h2_rwlock *l);
+void h2_rwlock_unlock(struct h2_rwlock *l);
 
 /* For assertions: whether the calling thread holds m. Always true with NDEBUG. */
 bool h2_mutex_held(const struct h2_mutex *m);

@@ -24,12 +24,15 @@ struct volume {
 	uint64_t start; /* storage offset */
 };
 
-struct h2_volumes { /* all constant after opening */
+struct h2_volumes { /* constant after opening, but for the writer's two members */
 	unsigned count;
 	struct volume volumes[H2_VOLUMES_MAX]; /* by id once sorted */
 	uint64_t total_size;
 	h2_report_fn *report;
 	void *report_user;
+
+	struct h2d_volume_header *written; /* the root volume's newest header; NULL: not yet needed */
+	unsigned written_slot;
 };
 
 /* Report a fault of one volume in words and return err. */
@@ -437,6 +440,7 @@ void h2_volumes_close(struct h2_volumes *set)
 		return;
 	for (unsigned i = 0; i < set->count; i++)
 		h2_device_close(set->volumes[i].dev);
+	free(set->written);
 	free(set);
 }
 
@@ -490,4 +494,88 @@ int h2_volumes_read(struct h2_volumes *set, uint64_t offset, void *buf, size_t l
 		return h2_device_read(v->dev, offset - v->start, buf, len);
 	}
 	return -ERANGE;
+}
+
+bool h2_volumes_writable(const struct h2_volumes *set)
+{
+	for (unsigned i = 0; i < set->count; i++) {
+		if (!set->volumes[i].dev->writable)
+			return false;
+	}
+	return true;
+}
+
+int h2_volumes_write(struct h2_volumes *set, uint64_t offset, const void *buf, size_t len)
+{
+	for (unsigned i = 0; i < set->count; i++) {
+		const struct volume *v = &set->volumes[i];
+		uint64_t size = v->header.volu_size;
+
+		if (offset < v->start || offset - v->start >= size)
+			continue;
+		if (len > size - (offset - v->start))
+			return -ERANGE;
+		return h2_device_write(v->dev, offset - v->start, buf, len);
+	}
+	return -ERANGE;
+}
+
+int h2_volumes_flush(struct h2_volumes *set)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < set->count; i++) {
+		int e = h2_device_flush(set->volumes[i].dev);
+
+		if (e && !err)
+			err = fault(set, &set->volumes[i], e, "cannot be flushed: %s",
+				    strerror(-e));
+	}
+	return err;
+}
+
+unsigned h2_volumes_header_copies(const struct h2_volumes *set)
+{
+	uint64_t copies = (set->volumes[0].header.volu_size - 1) / H2_HEADER_SPACING + 1;
+
+	return copies < H2_HEADER_COPIES_MAX ? (unsigned)copies : H2_HEADER_COPIES_MAX;
+}
+
+/* The bytes of the chosen copy: its reserved parts go into every later header. */
+static int load_written(struct h2_volumes *set)
+{
+	struct volume *root = &set->volumes[0];
+	int err;
+
+	set->written = malloc(sizeof(*set->written));
+	if (!set->written)
+		return -ENOMEM;
+	err = read_copy(root, root->slot, set->written);
+	if (err) {
+		free(set->written);
+		set->written = NULL;
+		return err;
+	}
+	set->written_slot = root->slot;
+	return 0;
+}
+
+int h2_volumes_write_header(struct h2_volumes *set, const struct h2_volume_header *header)
+{
+	struct volume *root = &set->volumes[0];
+	unsigned slot;
+	int err = set->written ? 0 : load_written(set);
+
+	if (err)
+		return err;
+	slot = (set->written_slot + 1) % h2_volumes_header_copies(set);
+	h2_volume_header_encode(header, set->written);
+	h2_volume_header_seal(set->written);
+	err = h2_device_write(root->dev, slot * H2_HEADER_SPACING, set->written,
+			      sizeof(*set->written));
+	if (err)
+		return fault(set, root, err, "header copy %u cannot be written: %s", slot + 1,
+			     strerror(-err));
+	set->written_slot = slot;
+	return 0;
 }

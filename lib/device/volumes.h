@@ -15,4 +15,27 @@
 int h2_volumes_assemble(struct h2_device *const *devices, unsigned count,
 			const struct h2_volumes_options *options, struct h2_volumes **volumesp);
 
+/* Whether all volumes were opened for writing. */
+bool h2_volumes_writable(const struct h2_volumes *volumes);
+
+/*
+ * Write len bytes at the storage offset. The range must not cross a volume's end. Returns 0,
+ * -ERANGE, -EROFS, or the device's error.
+ */
+int h2_volumes_write(struct h2_volumes *volumes, uint64_t offset, const void *buf, size_t len);
+
+/* Make everything durable that was written to any volume. Returns 0 or the first error. */
+int h2_volumes_flush(struct h2_volumes *volumes);
+
+/* How many header copies the root volume has, MF 2.1. */
+unsigned h2_volumes_header_copies(const struct h2_volumes *volumes);
+
+/*
+ * Write a header into the next copy of the rotation (MF 12.5 step 4), with its CRCs computed here;
+ * what struct h2_volume_header does not have is carried over. Not by two threads at once.
+ * h2_volumes_header() still gives the one that was chosen at opening. Returns 0, -ENOMEM, or the
+ * device's error; then the rotation has not moved.
+ */
+int h2_volumes_write_header(struct h2_volumes *volumes, const struct h2_volume_header *header);
+
 #endif

@@ -78,7 +78,7 @@ static bool surely_differs(const struct h2_blockref *ref, const char *name, size
 	       (h2_blockref_radix(ref) == 0 && memcmp(ref->check, name, len) != 0);
 }
 
-int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t len, struct h2_dirent *ent)
+int h2_dir_find(struct h2_inode *dir, const char *name, size_t len, struct h2_dirent *ent)
 {
 	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
 	uint64_t hash;
@@ -94,6 +94,7 @@ int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t len, struct h2_
 	if (!h2_name_valid((const uint8_t *)name, len))
 		return -ENOENT;
 	hash = h2_name_hash(name, len);
+	h2_tree_lock_read(dir);
 	h2_cursor_init(&cursor, h2_inode_blocks(dir), &where, h2_inode_tree_kind(dir), &dir->u.root,
 		       hash, hash | H2_KEY_COLLISION);
 	while ((err = h2_cursor_next(&cursor, &ref)) != 1) {
@@ -107,6 +108,7 @@ int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t len, struct h2_
 			damage = err;
 	}
 	h2_cursor_fini(&cursor);
+	h2_tree_unlock(dir);
 	if (err == 1)
 		return damage ? damage : -ENOENT;
 	if (ent)
@@ -114,11 +116,36 @@ int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t len, struct h2_
 	return 0;
 }
 
-int h2_dirent_get(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep)
+int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t len, struct h2_dirent *ent)
+{
+	int err;
+
+	h2_fs_enter(h2_inode_fs(dir));
+	h2_inode_lock_read(dir);
+	err = h2_dir_find(dir, name, len, ent);
+	h2_inode_unlock_read(dir);
+	h2_fs_leave(h2_inode_fs(dir));
+	return err;
+}
+
+int h2_dir_is_empty(struct h2_inode *dir)
+{
+	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
+	struct h2_blockref ref;
+	int err;
+
+	h2_tree_lock_read(dir);
+	err = h2_tree_first(h2_inode_blocks(dir), &where, h2_inode_tree_kind(dir), &dir->u.root,
+			    H2_KEY_VISIBLE, UINT64_MAX, &ref, NULL);
+	h2_tree_unlock(dir);
+	return err == 1 ? 1 : err < 0 ? err : 0;
+}
+
+int h2_dirent_find(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep)
 {
 	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
 	struct h2_blockref ref = {.type = H2_BLOCKREF_DIRENT, .key = ent->key};
-	int err = h2_inode_get(dir->pfs, ent->inum, inodep);
+	int err = h2_inode_find(dir->pfs, ent->inum, inodep);
 
 	if (err != -ENOENT)
 		return err;
@@ -130,14 +157,53 @@ int h2_dirent_get(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_i
 			       });
 }
 
+/* Whether the name still leads to where the entry says. */
+static bool is_current(struct h2_inode *dir, const struct h2_dirent *ent)
+{
+	struct h2_dirent now;
+
+	return h2_dir_find(dir, ent->name, ent->name_len, &now) == 0 && now.inum == ent->inum;
+}
+
+int h2_dirent_get(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep)
+{
+	int err;
+
+	h2_fs_enter(h2_inode_fs(dir));
+	err = h2_inode_find(dir->pfs, ent->inum, inodep);
+	if (err == -ENOENT) {
+		/* Removed since the entry was read, or damage? */
+		h2_inode_lock_read(dir);
+		if (is_current(dir, ent))
+			err = h2_dirent_find(dir, ent, inodep);
+		h2_inode_unlock_read(dir);
+	}
+	h2_fs_leave(h2_inode_fs(dir));
+	return err;
+}
+
+/* ---- scans ---- */
+
+/*
+ * Entries are fetched in batches: between two of them a directory may change, so each one seeks
+ * its key anew. A batch is a snapshot; names of it that are removed meanwhile may still be
+ * returned, as POSIX allows.
+ */
+#define BATCH 32u
+
 struct h2_dir_scan {
 	struct h2_inode *dir;
-	struct h2_cursor cursor;
+	uint64_t next; /* key to go on with */
+	bool end;      /* nothing follows the batch */
+	unsigned count, index;
+	struct {
+		int err;
+		struct h2_dirent ent;
+	} batch[BATCH];
 };
 
 int h2_dir_scan_new(struct h2_inode *dir, uint64_t from, struct h2_dir_scan **scanp)
 {
-	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
 	struct h2_dir_scan *scan;
 
 	if (dir->meta.type != H2_OBJECT_DIRECTORY)
@@ -146,9 +212,10 @@ int h2_dir_scan_new(struct h2_inode *dir, uint64_t from, struct h2_dir_scan **sc
 	if (!scan)
 		return -ENOMEM;
 	scan->dir = dir;
-	h2_cache_ref(dir->pfs->fs->blocks.cache, &dir->cached);
-	h2_cursor_init(&scan->cursor, h2_inode_blocks(dir), &where, h2_inode_tree_kind(dir),
-		       &dir->u.root, from | H2_KEY_VISIBLE, UINT64_MAX);
+	scan->next = from | H2_KEY_VISIBLE;
+	scan->end = false;
+	scan->count = scan->index = 0;
+	h2_cache_ref(h2_inode_blocks(dir)->cache, &dir->cached);
 	*scanp = scan;
 	return 0;
 }
@@ -157,20 +224,68 @@ void h2_dir_scan_free(struct h2_dir_scan *scan)
 {
 	if (!scan)
 		return;
-	h2_cursor_fini(&scan->cursor);
 	h2_inode_put(scan->dir);
 	free(scan);
 }
 
-int h2_dir_scan_next(struct h2_dir_scan *scan, struct h2_dirent *ent)
+static void fill_batch(struct h2_dir_scan *scan)
 {
-	struct h2_blockref ref;
-	int err = h2_cursor_next(&scan->cursor, &ref);
+	struct h2_inode *dir = scan->dir;
+	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
+	struct h2_cursor cursor;
 
-	return err ? err : read_entry(scan->dir, &ref, ent);
+	scan->count = scan->index = 0;
+	h2_fs_enter(h2_inode_fs(dir));
+	h2_inode_lock_read(dir);
+	h2_tree_lock_read(dir);
+	h2_cursor_init(&cursor, h2_inode_blocks(dir), &where, h2_inode_tree_kind(dir), &dir->u.root,
+		       scan->next, UINT64_MAX);
+	while (scan->count < BATCH) {
+		struct h2_blockref ref;
+		int err = h2_cursor_next(&cursor, &ref);
+
+		if (err == 1) {
+			scan->end = true;
+			break;
+		}
+		scan->next = cursor.last + 1;
+		if (!err)
+			err = read_entry(dir, &ref, &scan->batch[scan->count].ent);
+		scan->batch[scan->count++].err = err;
+		if (cursor.last == UINT64_MAX) {
+			scan->end = true;
+			break;
+		}
+	}
+	h2_cursor_fini(&cursor);
+	h2_tree_unlock(dir);
+	h2_inode_unlock_read(dir);
+	h2_fs_leave(h2_inode_fs(dir));
 }
 
-uint64_t h2_dir_parent(const struct h2_inode *dir)
+int h2_dir_scan_next(struct h2_dir_scan *scan, struct h2_dirent *ent)
 {
-	return dir->meta.inum == H2_INUM_ROOT ? H2_INUM_ROOT : dir->meta.iparent;
+	if (scan->index == scan->count) {
+		if (scan->end)
+			return 1;
+		fill_batch(scan);
+		if (scan->count == 0)
+			return 1;
+	}
+	*ent = scan->batch[scan->index].ent;
+	return scan->batch[scan->index++].err;
+}
+
+uint64_t h2_dir_parent(struct h2_inode *dir)
+{
+	uint64_t parent;
+
+	if (dir->meta.inum == H2_INUM_ROOT)
+		return H2_INUM_ROOT;
+	h2_fs_enter(h2_inode_fs(dir));
+	h2_inode_lock_read(dir);
+	parent = dir->meta.iparent;
+	h2_inode_unlock_read(dir);
+	h2_fs_leave(h2_inode_fs(dir));
+	return parent;
 }

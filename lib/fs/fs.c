@@ -10,15 +10,13 @@ static int load_super_root(struct h2_fs *fs)
 	const struct h2_volume_header *header = h2_volumes_header(fs->volumes);
 	struct h2d_blockref set[H2_BLOCKSET_COUNT];
 	struct h2_inode_meta meta;
-	struct h2d_inode inode;
-	struct h2_root root;
 	int err;
 
 	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
 		h2_blockref_encode(&header->sroot_blockset[i], &set[i]);
-	h2_root_init(&root, set);
-	err = h2_tree_first(&fs->blocks, &no_pfs, H2_TREE_SUPER_ROOT_SET, &root, 0, 0,
-			    &fs->super_ref, NULL);
+	h2_root_init(&fs->super_set, set);
+	err = h2_tree_first(&fs->blocks, &no_pfs, H2_TREE_SUPER_ROOT_SET, &fs->super_set, 0,
+			    0, &fs->super_ref, NULL);
 	if (err == 1) {
 		fs->super_ref = header->sroot_blockset[0];
 		return h2_block_report(&fs->blocks, &no_pfs, &fs->super_ref, "no-super-root",
@@ -30,12 +28,40 @@ static int load_super_root(struct h2_fs *fs)
 	}
 	if (err)
 		return err;
-	err = h2_inode_load(&fs->blocks, &no_pfs, &fs->super_ref, H2_PLACE_SUPER_ROOT, &inode,
-			    &meta);
+	err = h2_inode_load(&fs->blocks, &no_pfs, &fs->super_ref, H2_PLACE_SUPER_ROOT,
+			    &fs->super_inode, &meta);
 	if (err)
 		return err;
-	h2_root_init(&fs->super_root, inode.u.blockset);
+	h2_root_init(&fs->super_root, fs->super_inode.u.blockset);
+	fs->super_modify_tid = fs->super_ref.modify_tid + 1; /* BS 2.5 */
 	return 0;
+}
+
+/* What a filesystem needs to be changed. */
+static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *options)
+{
+	struct h2_txn_owner owner = h2_fs_txn_owner;
+	struct h2_txn_options to = {
+		.commit_seconds = options->commit_seconds,
+		.report = options->report,
+		.report_user = options->report_user,
+	};
+	int err;
+
+	if (!h2_volumes_writable(fs->volumes))
+		return -EROFS;
+	fs->dirty_limit = options->dirty_bytes ? options->dirty_bytes : H2_DIRTY_DEFAULT;
+	err = h2_space_open(fs->volumes, options->report, options->report_user, &fs->space);
+	if (!err)
+		err = h2_buffers_start(fs);
+	if (!err && !options->no_dedup) {
+		fs->dedup = h2_dedup_new();
+		err = fs->dedup ? 0 : -ENOMEM;
+	}
+	owner.user = fs;
+	if (!err)
+		err = h2_txn_open(fs->volumes, fs->space, &owner, &to, &fs->txn);
+	return err;
 }
 
 int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, struct h2_fs **fsp)
@@ -55,41 +81,84 @@ int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, 
 		return err;
 	}
 	h2_mutex_init(&fs->pfs_lock, H2_RANK_PFS_TABLE);
+	h2_mutex_init(&fs->dirty_lock, H2_RANK_DIRTY);
 	err = load_super_root(fs);
+	if (!err && options && options->write)
+		err = open_for_writing(fs, options);
 	if (err) {
-		h2_fs_close(fs);
+		(void)h2_fs_close(fs);
 		return err;
 	}
 	*fsp = fs;
 	return 0;
 }
 
-void h2_fs_close(struct h2_fs *fs)
+int h2_fs_close(struct h2_fs *fs)
 {
+	int err;
+
 	if (!fs)
-		return;
+		return 0;
+	if (fs->pool)
+		h2_pool_wait(fs->pool);
+	err = h2_txn_close(fs->txn);
+	/* From here on nothing is shared any more. */
+	fs->txn = NULL;
+	h2_pool_free(fs->pool);
+	h2_fs_forget_changes(fs);
+	h2_pfs_free_all(fs);
 	assert(!fs->pfs_list);
+	h2_dedup_free(fs->dedup);
+	h2_space_close(fs->space);
 	h2_blocks_fini(&fs->blocks);
+	h2_mutex_fini(&fs->dirty_lock);
 	h2_mutex_fini(&fs->pfs_lock);
 	free(fs);
+	return err;
+}
+
+int h2_fs_sync(struct h2_fs *fs)
+{
+	return fs->txn ? h2_txn_sync(fs->txn) : 0;
+}
+
+int h2_fs_write_state(struct h2_fs *fs)
+{
+	return fs->txn ? h2_txn_error(fs->txn) : -EROFS;
+}
+
+/* Free bytes as a writer sees them: what waits is coming back, what is buffered is going. */
+static uint64_t free_bytes(struct h2_fs *fs)
+{
+	struct h2_space_stats space;
+	uint64_t pending = atomic_load(&fs->buffer_bytes) + atomic_load(&fs->branch_bytes) +
+			   atomic_load(&fs->dirty_inodes) * H2_INODE_SIZE;
+	uint64_t bytes;
+
+	h2_space_get_stats(fs->space, &space);
+	bytes = space.free_bytes + space.waiting_bytes;
+	return bytes > pending ? bytes - pending : 0;
 }
 
 void h2_fs_get_stats(struct h2_fs *fs, struct h2_fs_stats *stats)
 {
 	const struct h2_volume_header *header = h2_volumes_header(fs->volumes);
 	struct h2_cache_stats cache;
+	uint64_t available;
 
 	h2_cache_get_stats(fs->blocks.cache, &cache);
+	available = fs->txn ? free_bytes(fs) : header->allocator_free;
+	h2_fs_enter(fs);
 	*stats = (struct h2_fs_stats){
 		.total_bytes = header->allocator_size,
-		.free_bytes = header->allocator_free < header->allocator_size
-				      ? header->allocator_free
-				      : header->allocator_size,
+		.free_bytes = available < header->allocator_size ? available
+								 : header->allocator_size,
 		.inodes = fs->super_ref.inode_count,
 		.cache_bytes = cache.bytes,
 		.cache_hits = cache.hits,
 		.cache_misses = cache.misses,
 	};
+	h2_fs_leave(fs);
 }
 
 struct h2_volumes *h2_fs_volumes(struct h2_fs *fs)

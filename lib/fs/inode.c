@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "fs_impl.h"
 
@@ -34,22 +35,27 @@ int h2_inode_load(struct h2_blocks *blocks, const struct h2_where *where,
 
 static void free_inode(struct h2_cached *cached)
 {
-	free(cached);
+	struct h2_inode *inode = (struct h2_inode *)cached;
+
+	assert(!inode->dirty && inode->buffer_count == 0);
+	free(inode->buffers);
+	h2_rwlock_fini(&inode->lock);
+	free(inode);
 }
 
 static struct h2_inode *alloc_inode(struct h2_pfs *pfs, uint64_t inum,
 				    const struct h2_blockref *ref)
 {
-	struct h2_inode *inode = malloc(sizeof(*inode));
+	struct h2_inode *inode = calloc(1, sizeof(*inode));
 
 	if (!inode)
 		return NULL;
-	memset(&inode->cached, 0, sizeof(inode->cached));
 	inode->cached.key = (struct h2_cache_key){.a = pfs->id, .b = inum, .kind = H2_CACHE_INODE};
 	inode->cached.size_bytes = sizeof(*inode);
 	inode->cached.free = free_inode;
 	inode->pfs = pfs;
 	inode->ref = *ref;
+	h2_rwlock_init(&inode->lock);
 	return inode;
 }
 
@@ -59,6 +65,44 @@ static void fill_content(struct h2_inode *inode, const struct h2d_inode *d)
 		memcpy(inode->u.data, d->u.data, sizeof(inode->u.data));
 	else
 		h2_root_init(&inode->u.root, d->u.blockset);
+	inode->stored_bytes = inode->ref.data_count;
+}
+
+static struct h2_inode *enter_cache(struct h2_inode *inode)
+{
+	return (struct h2_inode *)h2_cache_insert(h2_inode_blocks(inode)->cache, &inode->cached,
+						  false);
+}
+
+struct h2_inode *h2_inode_make_root(struct h2_pfs *pfs, const struct h2d_inode *d)
+{
+	struct h2_inode *inode = alloc_inode(pfs, H2_INUM_ROOT, &pfs->info.ref);
+
+	if (!inode)
+		return NULL;
+	inode->meta = pfs->info.meta;
+	inode->indexed = true;
+	fill_content(inode, d);
+	return enter_cache(inode);
+}
+
+struct h2_inode *h2_inode_make(struct h2_pfs *pfs, const struct h2_inode_meta *meta,
+			       unsigned methods)
+{
+	struct h2_blockref ref = {
+		.type = H2_BLOCKREF_INODE,
+		.methods = (uint8_t)methods,
+		.key = meta->inum,
+	};
+	static const struct h2d_blockref empty[H2_BLOCKSET_COUNT];
+	struct h2_inode *inode = alloc_inode(pfs, meta->inum, &ref);
+
+	if (!inode)
+		return NULL;
+	inode->meta = *meta;
+	if (!h2_inode_is_inline(inode))
+		h2_root_init(&inode->u.root, empty);
+	return enter_cache(inode);
 }
 
 static int load(struct h2_pfs *pfs, uint64_t inum, const struct h2_blockref *ref,
@@ -73,11 +117,13 @@ static int load(struct h2_pfs *pfs, uint64_t inum, const struct h2_blockref *ref
 		return -ENOMEM;
 	err = h2_inode_load(&pfs->fs->blocks, &where, ref, place, &d, &inode->meta);
 	if (err) {
-		free(inode);
+		free_inode(&inode->cached);
 		return err;
 	}
+	inode->legacy = place == H2_PLACE_LEGACY;
+	inode->indexed = !inode->legacy;
 	fill_content(inode, &d);
-	*inodep = (struct h2_inode *)h2_cache_insert(pfs->fs->blocks.cache, &inode->cached, false);
+	*inodep = enter_cache(inode);
 	return 0;
 }
 
@@ -130,7 +176,7 @@ static int load_legacy(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inod
 	return found ? load(pfs, inum, &ref, H2_PLACE_LEGACY, inodep) : -ENOENT;
 }
 
-int h2_inode_get(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
+int h2_inode_find(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
 {
 	struct h2_cache_key key = {.a = pfs->id, .b = inum, .kind = H2_CACHE_INODE};
 	struct h2_where where = h2_where_inode(pfs, inum);
@@ -143,21 +189,43 @@ int h2_inode_get(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
 	cached = h2_cache_get(pfs->fs->blocks.cache, &key);
 	if (cached) {
 		*inodep = (struct h2_inode *)cached;
-		return 0;
+		if (!(*inodep)->gone)
+			return 0;
+		/* Open files go on with it until its blocks are dropped. */
+		h2_inode_lock_read(*inodep);
+		err = (*inodep)->reaped ? -ENOENT : 0;
+		h2_inode_unlock_read(*inodep);
+		if (err)
+			h2_inode_put(*inodep);
+		return err;
 	}
-	if (inum == H2_INUM_ROOT)
-		return load(pfs, inum, &pfs->info.ref, H2_PLACE_PFS_ROOT, inodep);
-	err = h2_tree_first(&pfs->fs->blocks, &where, H2_TREE_PFS_ROOT, &pfs->root, inum, inum,
-			    &ref, NULL);
+	h2_tree_lock_read(pfs->root);
+	err = h2_tree_first(&pfs->fs->blocks, &where, H2_TREE_PFS_ROOT, &pfs->root->u.root, inum,
+			    inum, &ref, NULL);
+	h2_tree_unlock(pfs->root);
 	if (err == 1)
 		return load_legacy(pfs, inum, inodep);
 	return err ? err : load(pfs, inum, &ref, H2_PLACE_INDEX, inodep);
 }
 
+int h2_inode_get(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
+{
+	int err;
+
+	h2_fs_enter(pfs->fs);
+	err = h2_inode_find(pfs, inum, inodep);
+	h2_fs_leave(pfs->fs);
+	return err;
+}
+
 void h2_inode_put(struct h2_inode *inode)
 {
-	if (inode)
-		h2_cache_put(inode->pfs->fs->blocks.cache, &inode->cached);
+	if (!inode)
+		return;
+	/* It may have been the last one who keeps the blocks of a removed file. */
+	if (inode->gone && h2_inode_fs(inode)->txn)
+		h2_txn_changed(h2_inode_fs(inode)->txn);
+	h2_cache_put(h2_inode_blocks(inode)->cache, &inode->cached);
 }
 
 const struct h2_inode_meta *h2_inode_meta(const struct h2_inode *inode)
@@ -175,6 +243,15 @@ struct h2_pfs *h2_inode_pfs(const struct h2_inode *inode)
 	return inode->pfs;
 }
 
+void h2_inode_get_meta(struct h2_inode *inode, struct h2_inode_meta *meta)
+{
+	h2_fs_enter(h2_inode_fs(inode));
+	h2_inode_lock_read(inode);
+	*meta = inode->meta;
+	h2_inode_unlock_read(inode);
+	h2_fs_leave(h2_inode_fs(inode));
+}
+
 static uint32_t type_bits(unsigned type)
 {
 	static const uint32_t bits[] = {
@@ -189,17 +266,31 @@ static uint32_t type_bits(unsigned type)
 
 static uint64_t blocks_of(const struct h2_inode *inode)
 {
+	uint64_t bytes = inode->stored_bytes;
+
 	if (inode->meta.type == H2_OBJECT_DIRECTORY)
 		return H2_INODE_SIZE / 512;
-	return h2_inode_is_inline(inode) ? 0 : inode->ref.data_count / 512;
+	if (h2_inode_is_inline(inode))
+		return 0;
+	/* Buffers count as they lie in memory until they are stored. */
+	if (inode->buffer_count > 0) {
+		for (struct h2_buffer *b = h2_buffer_next(inode, 0); b;
+		     b = h2_buffer_next(inode, b->key + 1))
+			bytes += b->room;
+	}
+	return bytes / 512;
 }
 
-void h2_inode_attr(const struct h2_inode *inode, struct h2_attr *attr)
+void h2_inode_attr(struct h2_inode *inode, struct h2_attr *attr)
 {
 	const struct h2_inode_meta *m = &inode->meta;
-	bool has_content = m->type == H2_OBJECT_FILE || m->type == H2_OBJECT_SYMLINK;
-	uint64_t nlinks = m->nlinks > 0 ? m->nlinks : 1;
+	bool has_content;
+	uint64_t nlinks;
 
+	h2_fs_enter(h2_inode_fs(inode));
+	h2_inode_lock_read(inode);
+	has_content = m->type == H2_OBJECT_FILE || m->type == H2_OBJECT_SYMLINK;
+	nlinks = m->nlinks > 0 || inode->gone ? m->nlinks : 1;
 	*attr = (struct h2_attr){
 		.inum = m->inum,
 		.size = has_content ? m->size : 0,
@@ -216,4 +307,97 @@ void h2_inode_attr(const struct h2_inode *inode, struct h2_attr *attr)
 		.btime_us = m->btime ? m->btime : m->ctime,
 		.uflags = m->uflags,
 	};
+	h2_inode_unlock_read(inode);
+	h2_fs_leave(h2_inode_fs(inode));
+}
+
+/* ---- changing ---- */
+
+void h2_inode_dirty(struct h2_inode *inode)
+{
+	struct h2_fs *fs = h2_inode_fs(inode);
+	bool added = false;
+
+	h2_mutex_lock(&fs->dirty_lock);
+	if (!inode->dirty) {
+		added = inode->dirty = true;
+		inode->dirty_prev = fs->dirty_last;
+		inode->dirty_next = NULL;
+		if (fs->dirty_last)
+			fs->dirty_last->dirty_next = inode;
+		else
+			fs->dirty_first = inode;
+		fs->dirty_last = inode;
+	}
+	h2_mutex_unlock(&fs->dirty_lock);
+	if (added) {
+		h2_cache_ref(fs->blocks.cache, &inode->cached);
+		atomic_fetch_add(&fs->dirty_inodes, 1);
+	}
+	h2_txn_changed(fs->txn);
+}
+
+int h2_inode_check_change(const struct h2_inode *inode)
+{
+	if (!h2_inode_fs(inode)->txn)
+		return -EROFS;
+	return inode->legacy ? -EOPNOTSUPP : 0;
+}
+
+uint64_t h2_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+void h2_fs_drop(struct h2_fs *fs, const struct h2_blockref *ref)
+{
+	uint64_t tid = h2_txn_tid(fs->txn);
+
+	if (h2_blockref_radix(ref) == 0)
+		return;
+	if (fs->dedup && ref->type == H2_BLOCKREF_DATA)
+		h2_dedup_forget(fs->dedup, ref);
+	/*
+	 * What only the open group knows can be used again at once. Not where no check code tells
+	 * old bytes from new ones: the cache may hold the old ones.
+	 */
+	if (ref->type == H2_BLOCKREF_DATA && ref->mirror_tid == tid &&
+	    h2_blockref_check_algo(ref) > H2_CHECK_DISABLED)
+		h2_space_cancel(fs->space, ref->data_off, tid);
+	else
+		h2_space_drop(fs->space, ref->data_off, tid);
+}
+
+static void drop_from_inode(void *user, const struct h2_blockref *ref)
+{
+	struct h2_inode *inode = user;
+	uint64_t size = UINT64_C(1) << h2_blockref_radix(ref);
+
+	inode->stored_bytes -= size < inode->stored_bytes ? size : inode->stored_bytes;
+	h2_fs_drop(h2_inode_fs(inode), ref);
+}
+
+struct h2_tree_change h2_inode_change(struct h2_inode *inode)
+{
+	struct h2_fs *fs = h2_inode_fs(inode);
+
+	return (struct h2_tree_change){
+		.blocks = &fs->blocks,
+		.where = h2_where_inode(inode->pfs, inode->meta.inum),
+		.kind = h2_inode_tree_kind(inode),
+		.drop = drop_from_inode,
+		.user = inode,
+		.branch_bytes = &fs->branch_bytes,
+		.born_tid = h2_txn_first_tid(fs->txn),
+	};
+}
+
+unsigned h2_metadata_check(unsigned methods)
+{
+	unsigned algo = methods >> 4;
+
+	return algo == H2_CHECK_ISCSI32 || algo == H2_CHECK_SHA192 ? algo : H2_CHECK_XXHASH64;
 }

@@ -54,7 +54,7 @@ int h2_inode_path(struct h2_pfs *pfs, uint64_t inum, char *buf, size_t size)
 		err = h2_inode_get(pfs, inum, &inode);
 		if (err)
 			return err;
-		parent = inode->meta.iparent;
+		parent = h2_dir_parent(inode);
 		h2_inode_put(inode);
 		err = find_name(pfs, parent, inum, &ent);
 		if (err)

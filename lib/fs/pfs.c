@@ -34,14 +34,15 @@ int h2_pfs_next(struct h2_fs *fs, uint64_t key, struct h2_pfs_info *info)
 	struct h2_blockref ref;
 	struct h2d_inode inode;
 	uint64_t last;
-	int err = h2_tree_first(&fs->blocks, &in_super_root, H2_TREE_SUPER_ROOT, &fs->super_root,
-				key, UINT64_MAX, &ref, &last);
+	int err;
 
-	if (err == 1)
-		return 1;
+	h2_fs_enter(fs);
+	err = h2_tree_first(&fs->blocks, &in_super_root, H2_TREE_SUPER_ROOT, &fs->super_root, key,
+			    UINT64_MAX, &ref, &last);
 	if (!err)
 		err = load_root(fs, &ref, info, &inode);
-	if (err)
+	h2_fs_leave(fs);
+	if (err && err != 1)
 		info->key = last;
 	return err;
 }
@@ -82,9 +83,27 @@ static struct h2_pfs *find_open_locked(struct h2_fs *fs, uint64_t key)
 	return pfs;
 }
 
-int h2_pfs_open(struct h2_fs *fs, const char *label, struct h2_pfs **pfsp)
+static void free_pfs(struct h2_pfs *pfs)
 {
-	struct h2_pfs *pfs = calloc(1, sizeof(*pfs)), *other;
+	h2_inode_put(pfs->root);
+	for (unsigned i = 0; i < H2_LEGACY_BUCKETS; i++) {
+		while (pfs->legacy[i]) {
+			struct h2_legacy *entry = pfs->legacy[i];
+
+			pfs->legacy[i] = entry->next;
+			free(entry);
+		}
+	}
+	h2_mutex_fini(&pfs->names_lock);
+	h2_rwlock_fini(&pfs->tree_lock);
+	h2_mutex_fini(&pfs->legacy_lock);
+	free(pfs);
+}
+
+/* A PFS that was read but is not in the list. */
+static int load_pfs(struct h2_fs *fs, const char *label, struct h2_pfs **pfsp)
+{
+	struct h2_pfs *pfs = calloc(1, sizeof(*pfs));
 	struct h2d_inode inode;
 	int err;
 
@@ -96,56 +115,88 @@ int h2_pfs_open(struct h2_fs *fs, const char *label, struct h2_pfs **pfsp)
 		return err;
 	}
 	pfs->fs = fs;
-	h2_root_init(&pfs->root, inode.u.blockset);
+	pfs->refs = 1;
+	/* BS 2.5 */
+	pfs->next_inum = pfs->info.meta.pfs_inum + 1 > H2_INUM_FIRST ? pfs->info.meta.pfs_inum + 1
+								     : H2_INUM_FIRST;
+	pfs->modify_tid = pfs->info.ref.modify_tid + 1;
+	h2_mutex_init(&pfs->names_lock, H2_RANK_NAMES);
+	h2_rwlock_init(&pfs->tree_lock);
 	h2_mutex_init(&pfs->legacy_lock, H2_RANK_LEGACY);
+	h2_mutex_lock(&fs->pfs_lock);
+	pfs->id = fs->pfs_next_id++;
+	h2_mutex_unlock(&fs->pfs_lock);
+	pfs->root = h2_inode_make_root(pfs, &inode);
+	if (!pfs->root) {
+		free_pfs(pfs);
+		return -ENOMEM;
+	}
+	*pfsp = pfs;
+	return 0;
+}
+
+int h2_pfs_open(struct h2_fs *fs, const char *label, struct h2_pfs **pfsp)
+{
+	struct h2_pfs *pfs, *other;
+	int err;
+
+	h2_fs_enter(fs);
+	err = load_pfs(fs, label, &pfs);
+	if (err) {
+		h2_fs_leave(fs);
+		return err;
+	}
 	h2_mutex_lock(&fs->pfs_lock);
 	other = find_open_locked(fs, pfs->info.key);
 	if (other) {
 		other->refs++;
 	} else {
-		pfs->refs = 1;
-		pfs->id = fs->pfs_next_id++;
 		pfs->next = fs->pfs_list;
 		fs->pfs_list = pfs;
 	}
 	h2_mutex_unlock(&fs->pfs_lock);
-	if (other) {
-		h2_mutex_fini(&pfs->legacy_lock);
-		free(pfs);
-	}
+	h2_fs_leave(fs);
+	if (other)
+		free_pfs(pfs);
 	*pfsp = other ? other : pfs;
 	return 0;
 }
 
+static void unlist_pfs(struct h2_pfs *pfs)
+{
+	struct h2_pfs **link = &pfs->fs->pfs_list;
+
+	while (*link != pfs)
+		link = &(*link)->next;
+	*link = pfs->next;
+}
+
 void h2_pfs_put(struct h2_pfs *pfs)
 {
-	struct h2_pfs **link;
 	bool last;
 
 	if (!pfs)
 		return;
 	h2_mutex_lock(&pfs->fs->pfs_lock);
 	assert(pfs->refs > 0);
-	last = --pfs->refs == 0;
-	if (last) {
-		link = &pfs->fs->pfs_list;
-		while (*link != pfs)
-			link = &(*link)->next;
-		*link = pfs->next;
-	}
+	/* With changes to come a PFS stays: commits still need it. */
+	last = --pfs->refs == 0 && !pfs->fs->txn;
+	if (last)
+		unlist_pfs(pfs);
 	h2_mutex_unlock(&pfs->fs->pfs_lock);
-	if (!last)
-		return;
-	for (unsigned i = 0; i < H2_LEGACY_BUCKETS; i++) {
-		while (pfs->legacy[i]) {
-			struct h2_legacy *entry = pfs->legacy[i];
+	if (last)
+		free_pfs(pfs);
+}
 
-			pfs->legacy[i] = entry->next;
-			free(entry);
-		}
+void h2_pfs_free_all(struct h2_fs *fs)
+{
+	while (fs->pfs_list) {
+		struct h2_pfs *pfs = fs->pfs_list;
+
+		assert(pfs->refs == 0);
+		fs->pfs_list = pfs->next;
+		free_pfs(pfs);
 	}
-	h2_mutex_fini(&pfs->legacy_lock);
-	free(pfs);
 }
 
 const struct h2_pfs_info *h2_pfs_get_info(const struct h2_pfs *pfs)

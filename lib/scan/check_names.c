@@ -258,7 +258,7 @@ static int walk_index(struct names *n, uint64_t lo, struct dirs_task *dirs, bool
 	unsigned steps = 0;
 	int err;
 
-	h2_cursor_init(&cursor, &n->c->blocks, &where, H2_TREE_PFS_ROOT, &n->pfs->root, lo,
+	h2_cursor_init(&cursor, &n->c->blocks, &where, H2_TREE_PFS_ROOT, &n->pfs->root->u.root, lo,
 		       H2_KEY_VISIBLE - 1);
 	while (!h2_check_stopped(n->c) && (err = h2_cursor_next(&cursor, &ref)) != 1) {
 		const struct h2_inode_meta *m;

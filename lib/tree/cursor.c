@@ -1,6 +1,8 @@
 /* Walking the leaves of a tree; see cursor.h. */
 #include "cursor.h"
 
+#include "change.h"
+
 void h2_cursor_init(struct h2_cursor *cursor, struct h2_blocks *blocks,
 		    const struct h2_where *where, enum h2_tree_kind kind,
 		    const struct h2_root *root, uint64_t lo, uint64_t hi)
@@ -76,7 +78,7 @@ static int push(struct h2_cursor *cursor, const struct h2_blockref *ref, uint64_
 	int err;
 
 	for (unsigned i = 1; i < cursor->depth; i++) {
-		if (cursor->stack[i].data_off == ref->data_off)
+		if (cursor->stack[i].node && cursor->stack[i].data_off == ref->data_off)
 			return report_loop(cursor, ref);
 	}
 	if (cursor->depth == H2_DEPTH_MAX)
@@ -95,6 +97,21 @@ static int push(struct h2_cursor *cursor, const struct h2_blockref *ref, uint64_
 	return 0;
 }
 
+/* Go on in a changed block, which is in memory and needs no verification. */
+static int push_branch(struct h2_cursor *cursor, const struct h2_branch *branch, uint64_t lo,
+		       uint64_t hi)
+{
+	if (cursor->depth == H2_DEPTH_MAX)
+		return -H2_ECORRUPT;
+	cursor->stack[cursor->depth++] = (struct h2_cursor_level){
+		.array = &branch->array,
+		.lo = lo,
+		.hi = hi,
+		.index = h2_array_find(&branch->array, lo),
+	};
+	return 0;
+}
+
 int h2_cursor_next(struct h2_cursor *cursor, struct h2_blockref *ref)
 {
 	while (cursor->depth > 0) {
@@ -108,6 +125,12 @@ int h2_cursor_next(struct h2_cursor *cursor, struct h2_blockref *ref)
 			continue;
 		}
 		cursor->last = hi;
+		if (level->array->children && level->array->children[slot]) {
+			err = push_branch(cursor, level->array->children[slot], lo, hi);
+			if (err)
+				return err;
+			continue;
+		}
 		h2_blockref_decode(&level->array->refs[slot], ref);
 		err = h2_block_check_ref(cursor->blocks, &cursor->where, ref, cursor->kind);
 		if (err || !h2_is_interior(ref))

@@ -83,7 +83,9 @@ unsigned h2_array_find(const struct h2_array *array, uint64_t key)
 void h2_root_init(struct h2_root *root, const struct h2d_blockref refs[H2_BLOCKSET_COUNT])
 {
 	memcpy(root->refs, refs, sizeof(root->refs));
+	memset(root->children, 0, sizeof(root->children));
 	h2_array_init(&root->array, root->refs, H2_BLOCKSET_COUNT, root->entries);
+	root->array.children = root->children;
 }
 
 static void free_node(struct h2_cached *cached)

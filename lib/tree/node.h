@@ -13,10 +13,17 @@ struct h2_array_entry {
 	uint16_t slot;   /* its index on the media */
 };
 
+struct h2_branch; /* an indirect block that has changed since the last commit: change.h */
+
 /* The non-empty entries of an array, by lo; entries of equal lo in the order of the media. */
 struct h2_array {
 	const struct h2d_blockref *refs;
 	struct h2_array_entry *entries;
+	/*
+	 * By slot: what stands in memory for the block that the entry leads to, or NULL; NULL as a
+	 * whole where no entry can have that.
+	 */
+	struct h2_branch **children;
 	unsigned count;
 	bool disjoint; /* no two ranges overlap, as MF 5.3 rule 1 demands */
 };
@@ -33,6 +40,7 @@ struct h2_root {
 	struct h2_array array;
 	struct h2d_blockref refs[H2_BLOCKSET_COUNT];
 	struct h2_array_entry entries[H2_BLOCKSET_COUNT];
+	struct h2_branch *children[H2_BLOCKSET_COUNT];
 };
 void h2_root_init(struct h2_root *root, const struct h2d_blockref refs[H2_BLOCKSET_COUNT]);
 

@@ -1,0 +1,366 @@
+/*
+ * What a commit does to the filesystem's objects: each changed inode with its tree gets a new
+ * place, then the indexes and PFS roots, then the super-root. MF 12, BS 7.1.
+ *
+ * All of this runs in the committing thread with the gate closed, so without locks, but for
+ * h2_fs_drop() and reaping, which come afterwards.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "fs_impl.h"
+
+/* Room for what every commit writes: super-root, PFS roots, the upper levels of the indexes. */
+#define BASE_BYTES (UINT64_C(512) << 10)
+/* For each changed inode: itself, and what it changes in the index at worst. */
+#define INODE_BYTES (H2_INODE_SIZE + 8192u)
+
+struct encoding {
+	struct h2_fs *fs;
+	struct h2_commit *commit;
+};
+
+static struct h2_txn_need needs(void *user)
+{
+	struct h2_fs *fs = user;
+
+	return (struct h2_txn_need){
+		.quads = atomic_load(&fs->buffer_quads),
+		.bytes = atomic_load(&fs->buffer_small) + atomic_load(&fs->branch_bytes) +
+			 atomic_load(&fs->dirty_inodes) * INODE_BYTES + BASE_BYTES,
+	};
+}
+
+static int write_data(void *user)
+{
+	return h2_buffers_drain(user, false);
+}
+
+/* ---- encoding ---- */
+
+static int alloc_indirect(void *user, unsigned radix, uint64_t *data_off)
+{
+	struct encoding *e = user;
+
+	return h2_space_alloc(e->fs->space, H2_BLOCKREF_INDIRECT, radix, data_off);
+}
+
+static int write_block(void *user, uint64_t offset, const void *buf, size_t len)
+{
+	struct encoding *e = user;
+
+	return h2_commit_write(&e->commit->writer, offset, buf, len);
+}
+
+static void drop_block(void *user, const struct h2_blockref *ref)
+{
+	struct encoding *e = user;
+
+	h2_space_drop(e->fs->space, ref->data_off, e->commit->tid);
+}
+
+static struct h2_tree_flush flush_of(struct encoding *e, uint64_t modify_tid, unsigned methods)
+{
+	return (struct h2_tree_flush){
+		.mirror_tid = e->commit->tid,
+		.modify_tid = modify_tid,
+		.check_algo = h2_metadata_check(methods),
+		.alloc = alloc_indirect,
+		.write = write_block,
+		.drop = drop_block,
+		.user = e,
+	};
+}
+
+/* Write an inode's block; ref, with its place given up, becomes that of the new one. */
+static int place_inode(struct encoding *e, struct h2_blockref *ref, const struct h2d_inode *d,
+		       const struct h2_tree_sums *sums)
+{
+	struct h2_blockref new_ref = *ref;
+	int err = h2_space_alloc(e->fs->space, H2_BLOCKREF_INODE, 10, &new_ref.data_off);
+
+	if (err)
+		return err;
+	new_ref.methods = (uint8_t)(h2_metadata_check(ref->methods) << 4 | (ref->methods & 15));
+	new_ref.mirror_tid = e->commit->tid;
+	new_ref.modify_tid = sums->modify_tid;
+	new_ref.data_count = sums->data_count;
+	new_ref.inode_count = sums->inode_count;
+	new_ref.leaf_count = (uint16_t)sums->leaf_count;
+	err = h2_check_set(&new_ref, d, sizeof(*d));
+	if (!err)
+		err = write_block(e, h2_blockref_offset(&new_ref), d, sizeof(*d));
+	if (err)
+		return err;
+	if (h2_blockref_radix(ref) != 0)
+		drop_block(e, ref);
+	*ref = new_ref;
+	return 0;
+}
+
+static int encode_inode(struct encoding *e, struct h2_inode *inode)
+{
+	struct h2_tree_flush flush = flush_of(e, inode->pfs->modify_tid, inode->ref.methods);
+	struct h2_tree_sums sums = {.modify_tid = inode->pfs->modify_tid};
+	struct h2d_inode d = {0};
+	int err = 0;
+
+	h2_inode_encode(&inode->meta, &d);
+	if (h2_inode_is_inline(inode)) {
+		memcpy(d.u.data, inode->u.data, sizeof(d.u.data));
+	} else {
+		err = h2_tree_flush(&flush, &inode->u.root, &sums);
+		h2_root_encode(&inode->u.root, d.u.blockset);
+	}
+	if (!err)
+		err = place_inode(e, &inode->ref, &d, &sums);
+	inode->stored_bytes = sums.data_count;
+	return err;
+}
+
+/* Put the inode's new blockref into the index, or take it out. */
+static int index_inode(struct encoding *e, struct h2_inode *inode)
+{
+	struct h2_pfs *pfs = inode->pfs;
+	struct h2_tree_change change = h2_inode_change(pfs->root);
+	struct h2_blockref old;
+	int err;
+
+	if (!inode->gone) {
+		err = h2_tree_set(&change, &pfs->root->u.root, &inode->ref, &old);
+		inode->indexed = inode->indexed || err == 0;
+		return err;
+	}
+	if (!inode->indexed)
+		return 0;
+	err = h2_tree_remove(&change, &pfs->root->u.root, inode->meta.inum, &old);
+	if (err)
+		return err;
+	inode->indexed = false;
+	drop_block(e, &inode->ref);
+	inode->ref.data_off = 0;
+	return 0;
+}
+
+static int encode_pfs(struct encoding *e, struct h2_pfs *pfs)
+{
+	struct h2_fs *fs = e->fs;
+	struct h2_inode *root = pfs->root;
+	struct h2_tree_change change = h2_inode_change(root);
+	struct h2_blockref old;
+	int err;
+
+	/* No number in use may be above it, MF 11.5. */
+	if (pfs->next_inum > H2_INUM_FIRST && root->meta.pfs_inum < pfs->next_inum - 1)
+		root->meta.pfs_inum = pfs->next_inum - 1;
+	err = encode_inode(e, root);
+	if (err)
+		return err;
+	root->ref.flags |= H2_BLOCKREF_PFSROOT;
+	change.kind = H2_TREE_SUPER_ROOT;
+	return h2_tree_set(&change, &fs->super_root, &root->ref, &old);
+}
+
+static int encode_super_root(struct encoding *e)
+{
+	struct h2_fs *fs = e->fs;
+	struct h2_tree_flush flush = flush_of(e, fs->super_modify_tid, fs->super_ref.methods);
+	struct h2_tree_change change = {
+		.blocks = &fs->blocks,
+		.kind = H2_TREE_SUPER_ROOT_SET,
+		.drop = NULL,
+		.branch_bytes = &fs->branch_bytes,
+	};
+	struct h2d_blockref set[H2_BLOCKSET_COUNT];
+	struct h2_tree_sums sums;
+	struct h2_blockref old;
+	int err = h2_tree_flush(&flush, &fs->super_root, &sums);
+
+	if (err)
+		return err;
+	h2_root_encode(&fs->super_root, fs->super_inode.u.blockset);
+	err = place_inode(e, &fs->super_ref, &fs->super_inode, &sums);
+	if (!err)
+		err = h2_tree_set(&change, &fs->super_set, &fs->super_ref, &old);
+	if (!err)
+		err = h2_tree_flush(&flush, &fs->super_set, &sums);
+	if (err)
+		return err;
+	h2_root_encode(&fs->super_set, set);
+	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
+		h2_blockref_decode(&set[i], &e->commit->header->sroot_blockset[i]);
+	return 0;
+}
+
+/* In order of their numbers, so that they lie together as they are numbered. */
+static int by_number(const void *a, const void *b)
+{
+	const struct h2_inode *x = *(struct h2_inode *const *)a;
+	const struct h2_inode *y = *(struct h2_inode *const *)b;
+
+	if (x->pfs != y->pfs)
+		return x->pfs->id < y->pfs->id ? -1 : 1;
+	return x->meta.inum < y->meta.inum ? -1 : x->meta.inum > y->meta.inum;
+}
+
+static int gather(struct h2_fs *fs)
+{
+	fs->group_count = 0;
+	for (struct h2_inode *inode = fs->dirty_first; inode; inode = inode->dirty_next) {
+		if (fs->group_count == fs->group_room) {
+			size_t room = fs->group_room ? 2 * fs->group_room : 64;
+			struct h2_inode **group = realloc(fs->group, room * sizeof(*group));
+
+			if (!group)
+				return -ENOMEM;
+			fs->group = group;
+			fs->group_room = room;
+		}
+		fs->group[fs->group_count++] = inode;
+		inode->pfs->in_group = true;
+	}
+	qsort(fs->group, fs->group_count, sizeof(struct h2_inode *), by_number);
+	return 0;
+}
+
+static int encode(void *user, struct h2_commit *commit)
+{
+	struct encoding e = {.fs = user, .commit = commit};
+	struct h2_fs *fs = user;
+	int err = h2_buffers_drain(fs, true);
+
+	if (!err)
+		err = gather(fs);
+	for (size_t i = 0; i < fs->group_count && !err; i++) {
+		struct h2_inode *inode = fs->group[i];
+
+		if (inode->meta.inum == H2_INUM_ROOT)
+			continue;
+		if (!inode->gone)
+			err = encode_inode(&e, inode);
+		if (!err)
+			err = index_inode(&e, inode);
+	}
+	for (struct h2_pfs *pfs = fs->pfs_list; pfs && !err; pfs = pfs->next) {
+		if (pfs->in_group)
+			err = encode_pfs(&e, pfs);
+	}
+	return err ? err : encode_super_root(&e);
+}
+
+/* ---- afterwards ---- */
+
+static void unlist(struct h2_fs *fs, struct h2_inode *inode)
+{
+	h2_mutex_lock(&fs->dirty_lock);
+	*(inode->dirty_prev ? &inode->dirty_prev->dirty_next : &fs->dirty_first) =
+		inode->dirty_next;
+	*(inode->dirty_next ? &inode->dirty_next->dirty_prev : &fs->dirty_last) = inode->dirty_prev;
+	inode->dirty = false;
+	h2_mutex_unlock(&fs->dirty_lock);
+	atomic_fetch_sub(&fs->dirty_inodes, 1);
+}
+
+static void clean_tree(struct h2_inode *inode)
+{
+	if (!h2_inode_is_inline(inode))
+		h2_tree_clean(&inode->u.root, &h2_inode_fs(inode)->branch_bytes);
+}
+
+static void encoded(void *user)
+{
+	struct h2_fs *fs = user;
+
+	for (size_t i = 0; i < fs->group_count; i++) {
+		struct h2_inode *inode = fs->group[i];
+
+		if (!inode->gone) {
+			clean_tree(inode);
+			unlist(fs, inode);
+			h2_inode_put(inode);
+		} else if (h2_cache_refs(fs->blocks.cache, &inode->cached) == 1) {
+			/* Nobody uses it any more but us. */
+			unlist(fs, inode);
+			inode->dirty_next = fs->reap;
+			fs->reap = inode;
+		}
+	}
+	for (struct h2_pfs *pfs = fs->pfs_list; pfs; pfs = pfs->next) {
+		if (!pfs->in_group)
+			continue;
+		clean_tree(pfs->root);
+		pfs->in_group = false;
+		pfs->modify_tid++;
+	}
+	h2_tree_clean(&fs->super_root, &fs->branch_bytes);
+	h2_tree_clean(&fs->super_set, &fs->branch_bytes);
+	fs->super_modify_tid = fs->super_ref.modify_tid + 1;
+}
+
+/* Drop all blocks of a removed inode. */
+static void reap_inode(struct h2_inode *inode)
+{
+	h2_rwlock_write(&inode->lock);
+	inode->reaped = true;
+	h2_buffer_discard_from(inode, 0);
+	if (!h2_inode_is_inline(inode)) {
+		struct h2_tree_change change = h2_inode_change(inode);
+
+		(void)h2_tree_remove_range(&change, &inode->u.root, 0, UINT64_MAX);
+		clean_tree(inode);
+	}
+	h2_rwlock_unlock(&inode->lock);
+}
+
+/* The group without the removed inodes is durable. */
+static void durable(void *user, uint64_t tid)
+{
+	struct h2_fs *fs = user;
+
+	(void)tid;
+	while (fs->reap) {
+		struct h2_inode *inode = fs->reap;
+
+		fs->reap = inode->dirty_next;
+		inode->dirty_next = NULL;
+		h2_txn_enter(fs->txn);
+		reap_inode(inode);
+		h2_txn_leave(fs->txn);
+		h2_cache_put(fs->blocks.cache, &inode->cached);
+	}
+}
+
+void h2_fs_forget_changes(struct h2_fs *fs)
+{
+	while (fs->reap) {
+		struct h2_inode *inode = fs->reap;
+
+		fs->reap = inode->dirty_next;
+		h2_buffer_discard_from(inode, 0);
+		clean_tree(inode);
+		h2_inode_put(inode);
+	}
+	while (fs->dirty_first) {
+		struct h2_inode *inode = fs->dirty_first;
+
+		h2_buffer_discard_from(inode, 0);
+		clean_tree(inode);
+		unlist(fs, inode);
+		h2_inode_put(inode);
+	}
+	for (struct h2_pfs *pfs = fs->pfs_list; pfs; pfs = pfs->next)
+		clean_tree(pfs->root);
+	h2_tree_clean(&fs->super_root, &fs->branch_bytes);
+	h2_tree_clean(&fs->super_set, &fs->branch_bytes);
+	free(fs->group);
+	fs->group = NULL;
+}
+
+const struct h2_txn_owner h2_fs_txn_owner = {
+	.write_data = write_data,
+	.encode = encode,
+	.encoded = encoded,
+	.durable = durable,
+	.needs = needs,
+};

@@ -1,0 +1,757 @@
+/*
+ * The allocator; see space.h.
+ *
+ * A zone's bitmap is handled in bytes: one byte is the state of four granules, an aligned run of
+ * 64 KiB (a "quad"), so a byte of zeros is a free quad.
+ */
+#include "space.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "freemap_tree.h"
+#include "lock.h"
+
+#define SEGMENT_BYTES 64u  /* of a segment's bitmap */
+#define GRANULES 256u      /* of a segment */
+#define ZONE_BUCKETS 4096u
+#define LEAVES_KEPT 256u   /* unchanged leaves in memory: 32 KiB each */
+#define SMALL_RADIX 14u    /* blocks below this share granules */
+#define UNIT H2_BLOCK_MIN  /* what is counted in a shared granule */
+#define SECTOR 4096u       /* largest sector that a device may tear */
+#define CLASSES 5u         /* by blockref type */
+
+struct zone {
+	struct zone *next; /* in its bucket */
+	uint64_t index;
+	bool known;  /* the counts below are right */
+	bool bad;    /* its leaf cannot be used: nothing is allocated here */
+	bool absent; /* has no leaf yet */
+	bool dirty;
+	uint32_t free_granules, free_quads;
+	struct h2d_freemap_record *records; /* NULL: not in memory */
+	uint64_t leaf_avail; /* of a new leaf's blockref */
+	/*
+	 * For each segment that was allocated from since opening: for each granule 0, or 1 + its
+	 * units in use where all of it was allocated since and nothing shares it.
+	 */
+	uint8_t *live[H2_FREEMAP_RECORDS];
+	struct zone *older, *newer; /* unchanged leaves in memory, by use */
+};
+
+struct cursor {               /* where a class of blocks is being put */
+	uint64_t zone;
+	unsigned segment;
+	uint64_t granule;     /* offset of the granule that small blocks share; 0: none */
+	uint32_t used;        /* bytes of it */
+};
+
+struct run { /* dropped granules */
+	uint64_t offset;
+	uint64_t bytes;
+	uint64_t tid; /* of the first group that does not have them */
+};
+
+struct h2_space {
+	/* constant once open */
+	struct h2_volumes *volumes;
+	uint64_t total_size, allocator_beg, zone_count;
+	unsigned copies; /* of the volume header */
+
+	struct h2_mutex lock;
+	/* under lock */
+	struct h2_freemap_tree tree;
+	struct zone *buckets[ZONE_BUCKETS];
+	struct zone kept; /* head of the list of unchanged leaves; newer: the oldest */
+	unsigned kept_count;
+	uint64_t free_granules, free_quads; /* of the known zones */
+	uint64_t next_unknown;              /* zones below it are known */
+	uint64_t allocator_free;
+	uint64_t lost_bytes, waiting_bytes;
+	struct cursor cursors[CLASSES];
+	struct run *runs; /* by tid */
+	size_t run_first, run_count, run_room;
+};
+
+/* ---- zones ---- */
+
+static struct zone *get_zone(struct h2_space *space, uint64_t index)
+{
+	struct zone **bucket = &space->buckets[index % ZONE_BUCKETS];
+	struct zone *z = *bucket;
+
+	while (z && z->index != index)
+		z = z->next;
+	if (z)
+		return z;
+	z = calloc(1, sizeof(*z));
+	if (!z)
+		return NULL;
+	z->index = index;
+	z->next = *bucket;
+	*bucket = z;
+	return z;
+}
+
+static void unlist(struct h2_space *space, struct zone *z)
+{
+	if (!z->newer)
+		return;
+	z->newer->older = z->older;
+	z->older->newer = z->newer;
+	z->newer = z->older = NULL;
+	space->kept_count--;
+}
+
+/* Keep an unchanged leaf, as the newest, and drop the oldest one if there are too many. */
+static void keep(struct h2_space *space, struct zone *z)
+{
+	unlist(space, z);
+	z->older = space->kept.older;
+	z->newer = &space->kept;
+	z->older->newer = z;
+	space->kept.older = z;
+	space->kept_count++;
+	if (space->kept_count > LEAVES_KEPT) {
+		struct zone *oldest = space->kept.newer;
+
+		unlist(space, oldest);
+		free(oldest->records);
+		oldest->records = NULL;
+	}
+}
+
+static uint8_t *bitmap_of(struct zone *z, unsigned segment)
+{
+	return (uint8_t *)z->records[segment].bitmap;
+}
+
+static unsigned free_in_byte(uint8_t byte)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		n += (byte >> (2 * i) & 3) == H2_GRANULE_FREE;
+	return n;
+}
+
+static void count_zone(struct h2_space *space, struct zone *z)
+{
+	if (z->known)
+		return;
+	for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
+		const uint8_t *map = bitmap_of(z, s);
+
+		for (unsigned i = 0; i < SEGMENT_BYTES; i++) {
+			z->free_granules += free_in_byte(map[i]);
+			z->free_quads += map[i] == 0;
+		}
+	}
+	z->known = true;
+	space->free_granules += z->free_granules;
+	space->free_quads += z->free_quads;
+}
+
+/*
+ * Segments that must not be allocated from are allocated in every sound leaf; see to it that a
+ * damaged one does not give them away (MF 13.7).
+ */
+static void close_unusable(struct h2_space *space, struct zone *z)
+{
+	struct h2d_freemap_record *fresh = malloc(H2_FREEMAP_BLOCK_SIZE);
+
+	if (!fresh) {
+		z->bad = true;
+		return;
+	}
+	h2_freemap_leaf_init(fresh, z->index * H2_ZONE, space->allocator_beg, space->total_size);
+	for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
+		if (le32_get(fresh[s].avail) == 0)
+			memset(z->records[s].bitmap, 0xff, SEGMENT_BYTES);
+	}
+	free(fresh);
+}
+
+/* Have the zone's leaf in memory. Returns false where that cannot be. */
+static bool load_zone(struct h2_space *space, struct zone *z)
+{
+	struct h2_blockref *ref;
+	uint64_t key = z->index * H2_ZONE;
+	int err;
+
+	if (z->bad)
+		return false;
+	if (z->records) {
+		if (!z->dirty)
+			keep(space, z);
+		return true;
+	}
+	z->records = malloc(H2_FREEMAP_BLOCK_SIZE);
+	if (!z->records)
+		return false;
+	err = h2_freemap_tree_find(&space->tree, key, &ref);
+	if (err == 1) {
+		z->absent = true;
+		z->leaf_avail = h2_freemap_leaf_init(z->records, key, space->allocator_beg,
+						     space->total_size);
+	} else if (!err && ref->type != H2_BLOCKREF_FREEMAP_LEAF) {
+		err = -H2_ECORRUPT;
+	} else if (!err) {
+		err = h2_freemap_tree_read(&space->tree, ref, z->records);
+		if (!err)
+			close_unusable(space, z);
+	}
+	if (err < 0 || z->bad) {
+		free(z->records);
+		z->records = NULL;
+		z->bad = err != -ENOMEM;
+		z->known = z->known || z->bad;
+		return false;
+	}
+	count_zone(space, z);
+	keep(space, z);
+	return true;
+}
+
+/* The zone's leaf will change. It is in memory. */
+static int touch_zone(struct h2_space *space, struct zone *z)
+{
+	uint64_t key = z->index * H2_ZONE;
+	int err;
+
+	if (z->dirty)
+		return 0;
+	if (z->absent) {
+		struct h2d_blockref d = {
+			.type = H2_BLOCKREF_FREEMAP_LEAF,
+			.methods = H2_CHECK_FREEMAP << 4,
+			.keybits = 30,
+			.key = le64_make(key),
+			.check.freemap = {.bigmask = le32_make(UINT32_MAX),
+					  .avail = le64_make(z->leaf_avail)},
+		};
+		struct h2_blockref ref;
+
+		h2_blockref_decode(&d, &ref);
+		err = h2_freemap_tree_insert(&space->tree, &ref);
+		if (err)
+			return err;
+		z->absent = false;
+	}
+	h2_freemap_tree_touch(&space->tree, key);
+	unlist(space, z);
+	z->dirty = true;
+	return 0;
+}
+
+/* ---- opening ---- */
+
+int h2_space_open(struct h2_volumes *volumes, h2_report_fn *report, void *report_user,
+		  struct h2_space **spacep)
+{
+	const struct h2_volume_header *header = h2_volumes_header(volumes);
+	struct h2_space *space = calloc(1, sizeof(*space));
+	int err;
+
+	if (!space)
+		return -ENOMEM;
+	space->volumes = volumes;
+	space->total_size = h2_volumes_total_size(volumes);
+	space->zone_count = (space->total_size + H2_ZONE - 1) / H2_ZONE;
+	space->allocator_beg = header->allocator_beg;
+	space->allocator_free = header->allocator_free;
+	space->copies = h2_volumes_header_copies(volumes);
+	space->kept.older = space->kept.newer = &space->kept;
+	space->tree.report = report;
+	space->tree.report_user = report_user;
+	h2_mutex_init(&space->lock, H2_RANK_SPACE);
+	err = h2_freemap_tree_init(&space->tree, volumes);
+	if (err) {
+		h2_space_close(space);
+		return err;
+	}
+	*spacep = space;
+	return 0;
+}
+
+void h2_space_close(struct h2_space *space)
+{
+	if (!space)
+		return;
+	for (unsigned i = 0; i < ZONE_BUCKETS; i++) {
+		while (space->buckets[i]) {
+			struct zone *z = space->buckets[i];
+
+			space->buckets[i] = z->next;
+			for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++)
+				free(z->live[s]);
+			free(z->records);
+			free(z);
+		}
+	}
+	h2_freemap_tree_fini(&space->tree);
+	h2_mutex_fini(&space->lock);
+	free(space->runs);
+	free(space);
+}
+
+/* ---- taking granules ---- */
+
+/* The place of a free aligned run of granules (1, 2 or 4) in a byte, or -1. */
+static int place_in_byte(uint8_t byte, unsigned granules)
+{
+	unsigned mask = granules == 4 ? 0xff : granules == 2 ? 0x0f : 0x03;
+
+	for (unsigned i = 0; i < 4; i += granules) {
+		if ((byte >> (2 * i) & mask) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+/* The index of the first granule of a free run in the segment, or -1. Begun quads go first. */
+static int find_in_segment(struct zone *z, unsigned segment, unsigned granules)
+{
+	const uint8_t *map = bitmap_of(z, segment);
+
+	if (le32_get(z->records[segment].avail) == 0)
+		return -1;
+	for (unsigned i = 0; granules < 4 && i < SEGMENT_BYTES; i++) {
+		int at = map[i] == 0 ? -1 : place_in_byte(map[i], granules);
+
+		if (at >= 0)
+			return (int)(4 * i) + at;
+	}
+	for (unsigned i = 0; i < SEGMENT_BYTES; i++) {
+		if (map[i] == 0)
+			return (int)(4 * i);
+	}
+	return -1;
+}
+
+static unsigned class_of(unsigned type)
+{
+	return type << 8 | 16;
+}
+
+static bool class_allows(const struct zone *z, unsigned segment, unsigned type, bool relaxed)
+{
+	unsigned have = le16_get(z->records[segment].class_);
+
+	return relaxed || have == 0 || have == class_of(type);
+}
+
+/* Find a run in the zone from segment on. Returns the segment, or -1. */
+static int find_in_zone(struct zone *z, unsigned from, unsigned type, unsigned granules,
+			bool relaxed, int *granule)
+{
+	if (granules == 4 ? z->free_quads == 0 : z->free_granules < granules)
+		return -1;
+	for (unsigned s = from; s < H2_FREEMAP_RECORDS; s++) {
+		if (!class_allows(z, s, type, relaxed))
+			continue;
+		*granule = find_in_segment(z, s, granules);
+		if (*granule >= 0)
+			return (int)s;
+	}
+	return -1;
+}
+
+static bool make_live(struct zone *z, unsigned segment)
+{
+	if (!z->live[segment])
+		z->live[segment] = calloc(1, GRANULES);
+	return z->live[segment] != NULL;
+}
+
+/* Change the state of a run within one quad and keep all counts right. */
+static void set_state(struct h2_space *space, struct zone *z, unsigned segment, unsigned granule,
+		      unsigned granules, bool allocated)
+{
+	struct h2d_freemap_record *r = &z->records[segment];
+	uint8_t *byte = &bitmap_of(z, segment)[granule / 4];
+	uint8_t mask = (uint8_t)(((1u << 2 * granules) - 1) << 2 * (granule % 4));
+	unsigned quad_before = *byte == 0, before = free_in_byte(*byte), after;
+	uint32_t avail = le32_get(r->avail);
+
+	*byte = (uint8_t)(allocated ? *byte | mask : *byte & ~mask);
+	after = free_in_byte(*byte);
+	z->free_granules += after - before;
+	space->free_granules += (uint64_t)after - before;
+	z->free_quads += (*byte == 0) - quad_before;
+	space->free_quads += (uint64_t)(*byte == 0) - quad_before;
+	avail += (after - before) * H2_GRANULE;
+	r->avail = le32_make(avail);
+	if (allocated) {
+		uint64_t bytes = (uint64_t)(before - after) * H2_GRANULE;
+
+		/* It may be too low on media; it must not wrap (BS 8.7). */
+		space->allocator_free -= bytes < space->allocator_free ? bytes
+								      : space->allocator_free;
+	} else {
+		space->allocator_free += (uint64_t)(after - before) * H2_GRANULE;
+		if (avail == H2_SEGMENT) {
+			r->class_ = le16_make(0);
+			r->linear = le32_make(0);
+		}
+	}
+}
+
+static int take(struct h2_space *space, struct zone *z, unsigned segment, unsigned granule,
+		unsigned granules, unsigned type, uint64_t *offset)
+{
+	struct h2d_freemap_record *r = &z->records[segment];
+	int err = touch_zone(space, z);
+
+	if (err)
+		return err;
+	if (!make_live(z, segment))
+		return -ENOMEM;
+	set_state(space, z, segment, granule, granules, true);
+	if (le16_get(r->class_) == 0)
+		r->class_ = le16_make((uint16_t)class_of(type));
+	for (unsigned i = 0; i < granules; i++)
+		z->live[segment][granule + i] = 1;
+	*offset = z->index * H2_ZONE + segment * H2_SEGMENT + (uint64_t)granule * H2_GRANULE;
+	return 0;
+}
+
+/* Take a free run of granules: behind the class's cursor, round the volume, then wherever. */
+static int take_granules(struct h2_space *space, unsigned type, unsigned granules,
+			 uint64_t *offset)
+{
+	struct cursor *c = &space->cursors[type];
+	uint64_t start = c->zone;
+
+	for (unsigned relaxed = 0; relaxed < 2; relaxed++) {
+		for (uint64_t i = 0; i <= space->zone_count; i++) {
+			uint64_t index = (start + i) % space->zone_count;
+			unsigned from = i == 0 && !relaxed ? c->segment : 0;
+			struct zone *z = get_zone(space, index);
+			int granule, segment, err;
+
+			if (!z)
+				return -ENOMEM;
+			if (z->known && (granules == 4 ? z->free_quads == 0
+						       : z->free_granules < granules))
+				continue;
+			if (!load_zone(space, z))
+				continue;
+			segment = find_in_zone(z, from, type, granules, relaxed, &granule);
+			if (segment < 0)
+				continue;
+			err = take(space, z, (unsigned)segment, (unsigned)granule, granules, type,
+				   offset);
+			if (err == -H2_ECORRUPT || err == -H2_ECHECK || err == -EIO) {
+				z->bad = true;
+				continue;
+			}
+			c->zone = index;
+			c->segment = (unsigned)segment;
+			return err;
+		}
+	}
+	return -ENOSPC;
+}
+
+static uint8_t *live_of(struct h2_space *space, uint64_t offset)
+{
+	struct zone *z = get_zone(space, offset / H2_ZONE);
+	uint8_t *live = z ? z->live[offset % H2_ZONE / H2_SEGMENT] : NULL;
+
+	return live ? &live[offset % H2_SEGMENT / H2_GRANULE] : NULL;
+}
+
+static int alloc_small(struct h2_space *space, unsigned type, uint32_t size, uint64_t *offset)
+{
+	struct cursor *c = &space->cursors[type];
+	uint8_t *live;
+	int err;
+
+	if (c->granule == 0 || c->used + size > H2_GRANULE) {
+		c->granule = 0;
+		err = take_granules(space, type, 1, &c->granule);
+		if (err)
+			return err;
+		c->used = 0;
+	}
+	*offset = c->granule + c->used;
+	c->used += size;
+	live = live_of(space, *offset);
+	assert(live);
+	if (*live)
+		*live = (uint8_t)(*live + size / UNIT);
+	return 0;
+}
+
+int h2_space_alloc(struct h2_space *space, unsigned type, unsigned radix, uint64_t *data_off)
+{
+	uint64_t offset = 0;
+	int err;
+
+	assert(radix >= 10 && radix <= 16);
+	assert(type > 0 && type < CLASSES);
+	h2_mutex_lock(&space->lock);
+	if (radix < SMALL_RADIX) {
+		err = alloc_small(space, type, 1u << radix, &offset);
+	} else {
+		unsigned granules = 1u << (radix - SMALL_RADIX);
+
+		err = take_granules(space, type, granules, &offset);
+		for (unsigned i = 0; i < granules && !err; i++)
+			*live_of(space, offset + i * H2_GRANULE) += H2_GRANULE / UNIT;
+	}
+	h2_mutex_unlock(&space->lock);
+	if (!err)
+		*data_off = offset | radix;
+	return err;
+}
+
+/* ---- giving back ---- */
+
+/* Remember granules that no later group has. Without memory they are left to a scan. */
+static void wait_for_release(struct h2_space *space, uint64_t offset, uint64_t tid)
+{
+	struct run *last = space->run_count ? &space->runs[space->run_count - 1] : NULL;
+
+	if (last && space->run_count > space->run_first && last->tid == tid &&
+	    last->offset + last->bytes == offset &&
+	    last->offset / H2_SEGMENT == offset / H2_SEGMENT) {
+		last->bytes += H2_GRANULE;
+	} else {
+		if (space->run_count == space->run_room) {
+			size_t room = space->run_room ? 2 * space->run_room : 64;
+			struct run *runs = realloc(space->runs, room * sizeof(*runs));
+
+			if (!runs) {
+				space->lost_bytes += H2_GRANULE;
+				return;
+			}
+			space->runs = runs;
+			space->run_room = room;
+		}
+		space->runs[space->run_count++] = (struct run){offset, H2_GRANULE, tid};
+	}
+	space->waiting_bytes += H2_GRANULE;
+}
+
+static void close_granule(struct h2_space *space, uint64_t granule)
+{
+	for (unsigned i = 0; i < CLASSES; i++) {
+		if (space->cursors[i].granule == granule)
+			space->cursors[i].granule = 0;
+	}
+}
+
+static void drop_locked(struct h2_space *space, uint64_t data_off, uint64_t tid)
+{
+	uint64_t offset = data_off & ~UINT64_C(63);
+	uint64_t size = UINT64_C(1) << (data_off & 63);
+
+	while (size > 0) {
+		uint64_t part = size < H2_GRANULE ? size : H2_GRANULE;
+		uint8_t *live = live_of(space, offset);
+
+		if (!live || *live <= part / UNIT) {
+			space->lost_bytes += part;
+		} else {
+			*live = (uint8_t)(*live - part / UNIT);
+			if (*live == 1) {
+				uint64_t granule = offset & ~(uint64_t)(H2_GRANULE - 1);
+
+				*live = 0;
+				close_granule(space, granule);
+				wait_for_release(space, granule, tid);
+			}
+		}
+		offset += part;
+		size -= part;
+	}
+}
+
+void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t tid)
+{
+	if ((data_off & 63) == 0)
+		return;
+	h2_mutex_lock(&space->lock);
+	drop_locked(space, data_off, tid);
+	h2_mutex_unlock(&space->lock);
+}
+
+/* Free a run within one segment. */
+static void release(struct h2_space *space, uint64_t offset, uint64_t bytes)
+{
+	struct zone *z = get_zone(space, offset / H2_ZONE);
+	unsigned segment = (unsigned)(offset % H2_ZONE / H2_SEGMENT);
+
+	if (!z || !load_zone(space, z) || touch_zone(space, z) != 0) {
+		space->lost_bytes += bytes;
+		return;
+	}
+	for (; bytes > 0; bytes -= H2_GRANULE, offset += H2_GRANULE)
+		set_state(space, z, segment, (unsigned)(offset % H2_SEGMENT / H2_GRANULE), 1,
+			  false);
+}
+
+void h2_space_cancel(struct h2_space *space, uint64_t data_off, uint64_t tid)
+{
+	uint64_t offset = data_off & ~UINT64_C(63);
+	unsigned radix = (unsigned)(data_off & 63);
+	bool alone = radix >= SMALL_RADIX;
+
+	if (radix == 0)
+		return;
+	h2_mutex_lock(&space->lock);
+	for (uint64_t at = 0; alone && at < UINT64_C(1) << radix; at += H2_GRANULE) {
+		const uint8_t *live = live_of(space, offset + at);
+
+		alone = live && *live != 0;
+	}
+	if (alone) {
+		for (uint64_t at = 0; at < UINT64_C(1) << radix; at += H2_GRANULE)
+			*live_of(space, offset + at) = 0;
+		release(space, offset, UINT64_C(1) << radix);
+	} else {
+		drop_locked(space, data_off, tid);
+	}
+	h2_mutex_unlock(&space->lock);
+}
+
+void h2_space_share(struct h2_space *space, uint64_t data_off)
+{
+	uint64_t offset = data_off & ~(uint64_t)(H2_GRANULE - 1);
+	uint64_t end = (data_off & ~UINT64_C(63)) + (UINT64_C(1) << (data_off & 63));
+
+	h2_mutex_lock(&space->lock);
+	for (; offset < end; offset += H2_GRANULE) {
+		uint8_t *live = live_of(space, offset);
+
+		if (live)
+			*live = 0;
+	}
+	h2_mutex_unlock(&space->lock);
+}
+
+void h2_space_share_all(struct h2_space *space)
+{
+	h2_mutex_lock(&space->lock);
+	for (unsigned i = 0; i < ZONE_BUCKETS; i++) {
+		for (struct zone *z = space->buckets[i]; z; z = z->next) {
+			for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
+				free(z->live[s]);
+				z->live[s] = NULL;
+			}
+		}
+	}
+	for (unsigned i = 0; i < CLASSES; i++)
+		space->cursors[i].granule = 0;
+	h2_mutex_unlock(&space->lock);
+}
+
+void h2_space_begin_group(struct h2_space *space)
+{
+	h2_mutex_lock(&space->lock);
+	for (unsigned i = 0; i < CLASSES; i++) {
+		struct cursor *c = &space->cursors[i];
+
+		c->used = (c->used + SECTOR - 1) / SECTOR * SECTOR;
+		if (c->used >= H2_GRANULE)
+			c->granule = 0;
+	}
+	h2_mutex_unlock(&space->lock);
+}
+
+bool h2_space_committed(struct h2_space *space, uint64_t tid)
+{
+	bool more;
+
+	h2_mutex_lock(&space->lock);
+	/* The copies hold tid - copies + 1 .. tid: none is older than the run's group any more. */
+	while (space->run_first < space->run_count &&
+	       tid - space->runs[space->run_first].tid + 1 >= space->copies &&
+	       tid >= space->runs[space->run_first].tid) {
+		const struct run *run = &space->runs[space->run_first++];
+
+		space->waiting_bytes -= run->bytes;
+		release(space, run->offset, run->bytes);
+	}
+	more = space->run_first < space->run_count;
+	if (space->run_first > space->run_count / 2) {
+		space->run_count -= space->run_first;
+		memmove(space->runs, space->runs + space->run_first,
+			space->run_count * sizeof(*space->runs));
+		space->run_first = 0;
+	}
+	h2_mutex_unlock(&space->lock);
+	return more;
+}
+
+/* ---- how much there is ---- */
+
+bool h2_space_has(struct h2_space *space, uint64_t quads, uint64_t granules)
+{
+	bool enough;
+
+	h2_mutex_lock(&space->lock);
+	for (;;) {
+		uint64_t begun = space->free_granules - 4 * space->free_quads;
+		uint64_t more = granules > begun ? (granules - begun + 3) / 4 : 0;
+		struct zone *z;
+
+		enough = quads + more <= space->free_quads;
+		if (enough || space->next_unknown == space->zone_count)
+			break;
+		z = get_zone(space, space->next_unknown);
+		if (!z)
+			break;
+		if (!z->known)
+			(void)load_zone(space, z);
+		space->next_unknown++;
+	}
+	h2_mutex_unlock(&space->lock);
+	return enough;
+}
+
+void h2_space_get_stats(struct h2_space *space, struct h2_space_stats *stats)
+{
+	h2_mutex_lock(&space->lock);
+	*stats = (struct h2_space_stats){
+		.free_bytes = space->allocator_free,
+		.waiting_bytes = space->waiting_bytes,
+		.lost_bytes = space->lost_bytes,
+	};
+	h2_mutex_unlock(&space->lock);
+}
+
+/* ---- writing ---- */
+
+int h2_space_flush(struct h2_space *space, uint64_t tid, struct h2_volume_header *header,
+		   h2_space_write_fn *write, void *user)
+{
+	int err = 0;
+
+	h2_mutex_lock(&space->lock);
+	for (unsigned i = 0; i < ZONE_BUCKETS && !err; i++) {
+		for (struct zone *z = space->buckets[i]; z && !err; z = z->next) {
+			struct h2_blockref *ref = NULL;
+
+			if (!z->dirty)
+				continue;
+			err = h2_freemap_tree_find(&space->tree, z->index * H2_ZONE, &ref);
+			assert(!err);
+			if (err)
+				break;
+			h2_freemap_move(ref, tid, z->records);
+			err = write(user, h2_blockref_offset(ref), z->records,
+				    H2_FREEMAP_BLOCK_SIZE);
+			z->dirty = false;
+			keep(space, z);
+		}
+	}
+	if (!err)
+		err = h2_freemap_tree_flush(&space->tree, tid, header->freemap_blockset, write,
+					    user);
+	header->allocator_free = space->allocator_free;
+	h2_mutex_unlock(&space->lock);
+	return err;
+}

@@ -1,0 +1,89 @@
+/*
+ * Which storage is free, MF 10, and who gets it: the freemap in memory and the allocator.
+ *
+ * Leaves are read when an allocation or a release first needs their zone, and a bounded number of
+ * unchanged ones is kept. What changes is only in memory until h2_space_flush() hands the new
+ * freemap blocks to a commit.
+ *
+ * When storage comes back (doc/ARCHITECTURE.md, "Space"): the media have no reference counts, so
+ * only storage that was allocated since opening, and never shared, can be known to be free once its
+ * block is dropped. It becomes free when no header copy can lead to it any more: a block that
+ * transaction group T no longer has is reusable once every copy has been rewritten by T or a later
+ * one. Everything else stays allocated for a scan of the whole volume to find.
+ *
+ * All functions may be called from several threads at once; one lock (rank SPACE) covers
+ * everything and is also held while leaves are read.
+ */
+#ifndef H2_SPACE_SPACE_H
+#define H2_SPACE_SPACE_H
+
+#include <hammer2/report.h>
+
+#include "format.h"
+#include "volumes.h"
+
+struct h2_space;
+
+/* Reads nothing yet. Returns 0 or -ENOMEM. The volumes must stay open. */
+int h2_space_open(struct h2_volumes *volumes, h2_report_fn *report, void *report_user,
+		  struct h2_space **spacep);
+void h2_space_close(struct h2_space *space); /* NULL is allowed */
+
+/*
+ * Allocate a block of 2^radix bytes (10..16) for a blockref type (INODE, INDIRECT, DATA, DIRENT):
+ * blocks of one type lie together, and in the order in which they were asked for. Returns 0 and
+ * *data_off with its size code, -ENOSPC, or -ENOMEM.
+ */
+int h2_space_alloc(struct h2_space *space, unsigned type, unsigned radix, uint64_t *data_off);
+
+/*
+ * The block is not part of transaction group tid any more, but may be part of earlier ones.
+ */
+void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t tid);
+
+/* The block was allocated in the open transaction group tid and nothing ever referred to it. */
+void h2_space_cancel(struct h2_space *space, uint64_t data_off, uint64_t tid);
+
+/* Several blockrefs lead to the block from now on: it never comes back by h2_space_drop(). */
+void h2_space_share(struct h2_space *space, uint64_t data_off);
+
+/* The same for everything that is allocated now: a snapshot may lead to it. */
+void h2_space_share_all(struct h2_space *space);
+
+/*
+ * A new transaction group begins: small blocks go to a fresh 4 KiB unit, so that no device sector
+ * that holds committed bytes is written again (BS 8.5).
+ */
+void h2_space_begin_group(struct h2_space *space);
+
+/*
+ * Transaction group tid is durable: make reusable what no header copy reaches any more. Returns
+ * whether more waits for later ones.
+ */
+bool h2_space_committed(struct h2_space *space, uint64_t tid);
+
+/*
+ * Whether there is room for quads aligned runs of 64 KiB and granules of 16 KiB besides them.
+ * Reads leaves only as far as it must to say yes.
+ */
+bool h2_space_has(struct h2_space *space, uint64_t quads, uint64_t granules);
+
+struct h2_space_stats {
+	uint64_t free_bytes;    /* allocator_free of the next header */
+	uint64_t waiting_bytes; /* dropped, and free after some more commits */
+	uint64_t lost_bytes;    /* dropped since opening, to be found by a scan */
+};
+void h2_space_get_stats(struct h2_space *space, struct h2_space_stats *stats);
+
+/* Receives a block that must be durable before the header is written. 0 or an error. */
+typedef int h2_space_write_fn(void *user, uint64_t offset, const void *buf, size_t len);
+
+/*
+ * Put the changed leaves and nodes into their next places (MF 10.4), and the freemap's root and
+ * allocator_free into the header. Returns 0, -ENOMEM, or what write returned; then no header may
+ * be written any more.
+ */
+int h2_space_flush(struct h2_space *space, uint64_t tid, struct h2_volume_header *header,
+		   h2_space_write_fn *write, void *user);
+
+#endif

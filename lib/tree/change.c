@@ -1,0 +1,644 @@
+/* Changing trees; see change.h. */
+#include "change.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define DIRECTORY_ROOT_BLOCK 4096u /* of blocks right below a root, MF 5.6 */
+#define FILE_BLOCK 16384u
+
+/* An array that can be changed: a root's or a branch's. */
+struct level {
+	struct h2_array *array;
+	struct h2d_blockref *refs;
+	struct h2_branch *branch; /* NULL: the root */
+	unsigned capacity;
+	unsigned index;  /* in the level above: which entry leads here */
+	uint64_t lo, hi; /* the range that all levels above leave */
+};
+
+struct path {
+	unsigned depth;
+	struct level levels[H2_DEPTH_MAX + 1];
+};
+
+/* ---- branches ---- */
+
+static struct h2_branch *alloc_branch(const struct h2_tree_change *change, unsigned capacity)
+{
+	size_t entries_bytes = capacity * sizeof(struct h2_array_entry);
+	size_t refs_bytes = capacity * sizeof(struct h2d_blockref);
+	size_t bytes = sizeof(struct h2_branch) + entries_bytes + refs_bytes +
+		       capacity * sizeof(struct h2_branch *);
+	struct h2_branch *branch = malloc(bytes);
+
+	if (!branch)
+		return NULL;
+	memset(branch, 0, bytes - refs_bytes);
+	branch->array.children = (struct h2_branch **)(branch + 1);
+	branch->array.entries = (struct h2_array_entry *)(branch->array.children + capacity);
+	branch->refs = (struct h2d_blockref *)(branch->array.entries + capacity);
+	branch->array.refs = branch->refs;
+	branch->array.disjoint = true;
+	branch->capacity = capacity;
+	atomic_fetch_add(change->branch_bytes, capacity * H2_BLOCKREF_SIZE);
+	return branch;
+}
+
+void h2_branch_free(struct h2_branch *branch, _Atomic uint64_t *branch_bytes)
+{
+	for (unsigned i = 0; i < branch->array.count; i++) {
+		if (branch->array.children[i])
+			h2_branch_free(branch->array.children[i], branch_bytes);
+	}
+	atomic_fetch_sub(branch_bytes, branch->capacity * H2_BLOCKREF_SIZE);
+	free(branch);
+}
+
+/* Entries of a root that came from the media can have gaps between them: slots 0 .. count - 1. */
+static void close_gaps(struct h2_root *root)
+{
+	struct h2d_blockref refs[H2_BLOCKSET_COUNT];
+	struct h2_branch *children[H2_BLOCKSET_COUNT] = {NULL};
+
+	for (unsigned i = 0; i < root->array.count; i++) {
+		unsigned slot = root->array.entries[i].slot;
+
+		refs[i] = root->refs[slot];
+		children[i] = root->children[slot];
+		root->array.entries[i].slot = (uint16_t)i;
+	}
+	memcpy(root->refs, refs, root->array.count * sizeof(refs[0]));
+	memcpy(root->children, children, sizeof(children));
+}
+
+static void set_level(struct path *path, struct h2_array *array, struct h2d_blockref *refs,
+		      struct h2_branch *branch, unsigned capacity)
+{
+	path->levels[path->depth++] = (struct level){
+		.array = array,
+		.refs = refs,
+		.branch = branch,
+		.capacity = capacity,
+		.hi = UINT64_MAX,
+	};
+}
+
+static int refuse(const struct h2_tree_change *change, const struct h2d_blockref *d)
+{
+	struct h2_blockref ref;
+
+	h2_blockref_decode(d, &ref);
+	return h2_block_report(change->blocks, &change->where, &ref, "unsafe-to-change",
+			       &(struct h2_problem){
+				       .member = "key",
+				       .expected = "ascending ranges that do not overlap",
+				       .found = ref.key,
+			       });
+}
+
+/* Make a branch of the interior entry at slot, unless it is one. */
+static int make_branch(const struct h2_tree_change *change, struct level *level, unsigned slot)
+{
+	struct h2_branch *branch;
+	struct h2_blockref ref;
+	struct h2_node *node;
+	int err;
+
+	if (level->array->children[slot])
+		return 0;
+	h2_blockref_decode(&level->refs[slot], &ref);
+	err = h2_block_check_ref(change->blocks, &change->where, &ref, change->kind);
+	if (err)
+		return err;
+	err = h2_node_get(change->blocks, &change->where, &ref, &node);
+	if (err)
+		return err;
+	branch = alloc_branch(change, (unsigned)(h2_block_size(&ref) / H2_BLOCKREF_SIZE));
+	if (!branch)
+		err = -ENOMEM;
+	else if (!node->array.disjoint)
+		err = refuse(change, &level->refs[slot]);
+	if (err) {
+		if (branch)
+			h2_branch_free(branch, change->branch_bytes);
+	} else {
+		branch->old_data_off = ref.data_off;
+		branch->array.count = node->array.count;
+		for (unsigned i = 0; i < node->array.count; i++) {
+			branch->refs[i] = node->array.refs[node->array.entries[i].slot];
+			branch->array.entries[i] = node->array.entries[i];
+			branch->array.entries[i].slot = (uint16_t)i;
+		}
+		level->array->children[slot] = branch;
+	}
+	h2_node_put(change->blocks, node);
+	return err;
+}
+
+static bool is_interior(const struct h2d_blockref *d)
+{
+	return d->type == H2_BLOCKREF_INDIRECT;
+}
+
+/*
+ * Go down to the array in which key belongs, making branches on the way. *index receives the leaf
+ * that covers key there, or -1.
+ */
+static int descend(const struct h2_tree_change *change, struct h2_root *root, uint64_t key,
+		   struct path *path, int *index)
+{
+	path->depth = 0;
+	if (!root->array.disjoint)
+		return refuse(change, &root->refs[0]);
+	close_gaps(root);
+	set_level(path, &root->array, root->refs, NULL, H2_BLOCKSET_COUNT);
+	for (;;) {
+		struct level *level = &path->levels[path->depth - 1], *below;
+		unsigned i = h2_array_find(level->array, key);
+		const struct h2_array_entry *e = &level->array->entries[i];
+		struct h2_branch *child;
+		int err;
+
+		*index = -1;
+		if (i == level->array->count || e->lo > key)
+			return 0;
+		if (!is_interior(&level->refs[e->slot])) {
+			*index = (int)i;
+			return 0;
+		}
+		if (path->depth > H2_DEPTH_MAX)
+			return refuse(change, &level->refs[e->slot]);
+		err = make_branch(change, level, e->slot);
+		if (err)
+			return err;
+		child = level->array->children[e->slot];
+		set_level(path, &child->array, child->refs, child, child->capacity);
+		below = &path->levels[path->depth - 1];
+		below->index = i;
+		below->lo = e->lo > level->lo ? e->lo : level->lo;
+		below->hi = e->hi < level->hi ? e->hi : level->hi;
+	}
+}
+
+/* ---- entries ---- */
+
+static void add_entry(struct level *level, const struct h2d_blockref *d, struct h2_branch *child,
+		      uint64_t lo, uint64_t hi)
+{
+	struct h2_array *array = level->array;
+	unsigned at = h2_array_find(array, lo), slot = array->count;
+
+	assert(array->count < level->capacity);
+	memmove(array->entries + at + 1, array->entries + at,
+		(array->count - at) * sizeof(*array->entries));
+	array->entries[at] = (struct h2_array_entry){.lo = lo, .hi = hi, .slot = (uint16_t)slot};
+	level->refs[slot] = *d;
+	array->children[slot] = child;
+	array->count++;
+}
+
+/* Take the entry out; the last slot fills its slot. */
+static void remove_entry(struct level *level, unsigned index)
+{
+	struct h2_array *array = level->array;
+	unsigned slot = array->entries[index].slot, last = array->count - 1;
+
+	memmove(array->entries + index, array->entries + index + 1,
+		(last - index) * sizeof(*array->entries));
+	array->count--;
+	if (slot != last) {
+		for (unsigned i = 0; i < array->count; i++) {
+			if (array->entries[i].slot == last) {
+				array->entries[i].slot = (uint16_t)slot;
+				break;
+			}
+		}
+		level->refs[slot] = level->refs[last];
+		array->children[slot] = array->children[last];
+	}
+	array->children[last] = NULL;
+}
+
+static struct h2d_blockref indirect_ref(uint64_t key, unsigned keybits)
+{
+	return (struct h2d_blockref){
+		.type = H2_BLOCKREF_INDIRECT,
+		.methods = H2_CHECK_XXHASH64 << 4,
+		.keybits = (uint8_t)keybits,
+		.key = le64_make(key),
+	};
+}
+
+static uint64_t window_last(uint64_t key, unsigned keybits)
+{
+	return keybits == 64 ? UINT64_MAX : key + ((UINT64_C(1) << keybits) - 1);
+}
+
+static uint64_t window_key(uint64_t key, unsigned keybits)
+{
+	return keybits == 64 ? 0 : key >> keybits << keybits;
+}
+
+/* log2 of the smallest aligned window that covers lo and hi. */
+static unsigned covering_keybits(uint64_t lo, uint64_t hi)
+{
+	uint64_t differ = lo ^ hi;
+	unsigned keybits = 0;
+
+	while (differ) {
+		differ >>= 1;
+		keybits++;
+	}
+	return keybits;
+}
+
+/* How many entries lie in the window; -1 where one lies across its border. */
+static int count_in_window(const struct h2_array *array, uint64_t lo, uint64_t hi)
+{
+	int n = 0;
+
+	for (unsigned i = 0; i < array->count; i++) {
+		const struct h2_array_entry *e = &array->entries[i];
+
+		if (e->lo >= lo && e->hi <= hi)
+			n++;
+		else if (e->hi >= lo && e->lo <= hi)
+			return -1;
+	}
+	return n;
+}
+
+/* Move the entries of the window from one array to another. */
+static void move_window(struct level *from, struct level *to, uint64_t lo, uint64_t hi)
+{
+	for (unsigned i = 0; i < from->array->count;) {
+		struct h2_array_entry e = from->array->entries[i];
+
+		if (e.lo < lo || e.hi > hi) {
+			i++;
+			continue;
+		}
+		add_entry(to, &from->refs[e.slot], from->array->children[e.slot], e.lo, e.hi);
+		remove_entry(from, i);
+	}
+}
+
+/* ---- making room ---- */
+
+static struct level branch_level(struct h2_branch *branch)
+{
+	return (struct level){
+		.array = &branch->array,
+		.refs = branch->refs,
+		.branch = branch,
+		.capacity = branch->capacity,
+	};
+}
+
+static bool is_file(const struct h2_tree_change *change)
+{
+	return change->kind == H2_TREE_FILE;
+}
+
+static unsigned new_capacity(const struct h2_tree_change *change, const struct level *level)
+{
+	unsigned least = (is_file(change) ? FILE_BLOCK : DIRECTORY_ROOT_BLOCK) / H2_BLOCKREF_SIZE;
+
+	return level->capacity > least ? level->capacity : least;
+}
+
+/*
+ * The window of a full array of a file that moves down (MF 5.6): as wide as a block of the smallest
+ * entries, where that gathers at least two of them; else wider.
+ */
+static bool choose_file_window(const struct h2_array *array, unsigned capacity, uint64_t *key,
+			       unsigned *keybits)
+{
+	unsigned smallest = 64, step = 0;
+
+	while (1u << step < capacity)
+		step++;
+	for (unsigned i = 0; i < array->count; i++) {
+		unsigned bits = covering_keybits(array->entries[i].lo, array->entries[i].hi);
+
+		if (bits < smallest)
+			smallest = bits;
+	}
+	for (unsigned bits = smallest + step; bits < 63 + step; bits += step) {
+		unsigned b = bits < 63 ? bits : 63;
+		int best = 1;
+
+		for (unsigned i = 0; i < array->count; i++) {
+			uint64_t lo = window_key(array->entries[i].lo, b);
+			int n = count_in_window(array, lo, window_last(lo, b));
+
+			if (n > best) {
+				best = n;
+				*key = lo;
+				*keybits = b;
+			}
+		}
+		if (best >= 2)
+			return true;
+	}
+	return false;
+}
+
+/* For directories: the half that holds more of the smallest window that covers everything. */
+static bool choose_half(const struct h2_array *array, uint64_t new_key, uint64_t *key,
+			unsigned *keybits)
+{
+	uint64_t lo = array->entries[0].lo, hi = array->entries[array->count - 1].hi;
+	unsigned bits;
+	int left, right;
+
+	lo = new_key < lo ? new_key : lo;
+	hi = new_key > hi ? new_key : hi;
+	bits = covering_keybits(lo, hi) - 1;
+	lo = window_key(lo, bits + 1);
+	left = count_in_window(array, lo, window_last(lo, bits));
+	right = count_in_window(array, window_last(lo, bits) + 1, window_last(lo, bits + 1));
+	*keybits = bits;
+	*key = left >= right ? lo : window_last(lo, bits) + 1;
+	return left >= 0 && right >= 0 && (left >= 2 || right >= 2);
+}
+
+/* Move a part of the array's entries down into a new block. */
+static int push_down(const struct h2_tree_change *change, struct level *level, uint64_t new_key)
+{
+	unsigned keybits, capacity = new_capacity(change, level);
+	struct h2_branch *child;
+	struct h2d_blockref d;
+	struct level to;
+	uint64_t key;
+
+	if (!(is_file(change) ? choose_file_window(level->array, capacity, &key, &keybits)
+			      : choose_half(level->array, new_key, &key, &keybits)))
+		return refuse(change, &level->refs[0]);
+	child = alloc_branch(change, capacity);
+	if (!child)
+		return -ENOMEM;
+	to = branch_level(child);
+	move_window(level, &to, key, window_last(key, keybits));
+	d = indirect_ref(key, keybits);
+	add_entry(level, &d, child, key, window_last(key, keybits));
+	return 0;
+}
+
+/*
+ * Divide a full block of a directory in two under its parent, which has room. Returns 0; 1 where
+ * the halves would not stay within the block's range (MF 5.4); -ENOMEM.
+ */
+static int divide(const struct h2_tree_change *change, struct level *parent, struct level *level,
+		  uint64_t new_key)
+{
+	const struct h2_array *array = level->array;
+	struct h2_branch *branch = level->branch, *twin;
+	uint64_t lo = array->entries[0].lo, hi = array->entries[array->count - 1].hi, middle;
+	unsigned bits;
+	struct h2d_blockref left, right;
+	struct level to;
+
+	lo = new_key < lo ? new_key : lo;
+	hi = new_key > hi ? new_key : hi;
+	bits = covering_keybits(lo, hi) - 1;
+	lo = window_key(lo, bits + 1);
+	hi = window_last(lo, bits + 1);
+	middle = window_last(lo, bits) + 1;
+	if (lo < level->lo || hi > level->hi || count_in_window(array, lo, middle - 1) < 0)
+		return 1;
+	twin = alloc_branch(change, level->capacity);
+	if (!twin)
+		return -ENOMEM;
+	to = branch_level(twin);
+	move_window(level, &to, middle, hi);
+	left = indirect_ref(lo, bits);
+	right = indirect_ref(middle, bits);
+	remove_entry(parent, level->index);
+	add_entry(parent, &left, branch, lo, middle - 1);
+	add_entry(parent, &right, twin, middle, hi);
+	return 0;
+}
+
+/* Make room for key in the deepest array of the path, which is full. The path is stale then. */
+static int make_room(const struct h2_tree_change *change, struct path *path, uint64_t key)
+{
+	unsigned at = path->depth - 1;
+	int err;
+
+	if (is_file(change))
+		return push_down(change, &path->levels[at], key);
+	while (at > 0 && path->levels[at - 1].array->count == path->levels[at - 1].capacity)
+		at--;
+	if (at == 0)
+		return push_down(change, &path->levels[0], key);
+	err = divide(change, &path->levels[at - 1], &path->levels[at], key);
+	return err == 1 ? push_down(change, &path->levels[at], key) : err;
+}
+
+/* ---- the changes ---- */
+
+static int set(const struct h2_tree_change *change, struct h2_root *root,
+	       const struct h2_blockref *ref, bool replace, struct h2_blockref *old)
+{
+	struct h2d_blockref d;
+	struct path path;
+	int err, index;
+
+	h2_blockref_encode(ref, &d);
+	for (;;) {
+		struct level *level;
+
+		err = descend(change, root, ref->key, &path, &index);
+		if (err)
+			return err;
+		level = &path.levels[path.depth - 1];
+		if (index >= 0) {
+			const struct h2_array_entry *e = &level->array->entries[index];
+
+			if (!replace || e->lo != ref->key || e->hi != h2_blockref_key_last(ref))
+				return -EEXIST;
+			h2_blockref_decode(&level->refs[e->slot], old);
+			level->refs[e->slot] = d;
+			return 0;
+		}
+		if (level->array->count < level->capacity) {
+			add_entry(level, &d, NULL, ref->key, h2_blockref_key_last(ref));
+			if (old)
+				*old = (struct h2_blockref){.type = H2_BLOCKREF_EMPTY};
+			return 0;
+		}
+		err = make_room(change, &path, ref->key);
+		if (err)
+			return err;
+	}
+}
+
+int h2_tree_insert(const struct h2_tree_change *change, struct h2_root *root,
+		   const struct h2_blockref *ref)
+{
+	return set(change, root, ref, false, NULL);
+}
+
+int h2_tree_set(const struct h2_tree_change *change, struct h2_root *root,
+		const struct h2_blockref *ref, struct h2_blockref *old)
+{
+	return set(change, root, ref, true, old);
+}
+
+static void drop_indirect(const struct h2_tree_change *change, uint64_t data_off)
+{
+	if (data_off)
+		change->drop(change->user, &(struct h2_blockref){.type = H2_BLOCKREF_INDIRECT,
+								 .data_off = data_off});
+}
+
+/*
+ * After a removal: take empty blocks out, and move the rest of a nearly empty one up where it fits
+ * with room to spare.
+ */
+static void collapse(const struct h2_tree_change *change, struct path *path)
+{
+	for (unsigned at = path->depth - 1; at > 0; at--) {
+		struct level *level = &path->levels[at], *parent = &path->levels[at - 1];
+		unsigned count = level->array->count;
+		unsigned room = parent->branch ? parent->capacity * 3 / 4 : parent->capacity;
+		struct h2_branch *branch = level->branch;
+
+		if (count > level->capacity / 8 || parent->array->count - 1 + count > room)
+			return;
+		remove_entry(parent, level->index);
+		move_window(level, parent, 0, UINT64_MAX);
+		drop_indirect(change, branch->old_data_off);
+		h2_branch_free(branch, change->branch_bytes);
+	}
+}
+
+int h2_tree_remove(const struct h2_tree_change *change, struct h2_root *root, uint64_t key,
+		   struct h2_blockref *old)
+{
+	struct path path;
+	struct level *level;
+	int index, err = descend(change, root, key, &path, &index);
+
+	if (err)
+		return err;
+	level = &path.levels[path.depth - 1];
+	if (index < 0 || level->array->entries[index].lo != key)
+		return -ENOENT;
+	h2_blockref_decode(&level->refs[level->array->entries[index].slot], old);
+	remove_entry(level, (unsigned)index);
+	collapse(change, &path);
+	return 0;
+}
+
+int h2_tree_touch(const struct h2_tree_change *change, struct h2_root *root, uint64_t key)
+{
+	struct path path;
+	int index;
+
+	return descend(change, root, key, &path, &index);
+}
+
+/* ---- ranges ---- */
+
+/* Drop all blocks below a clean blockref, and its own. */
+static void drop_subtree(const struct h2_tree_change *change, const struct h2d_blockref *d,
+			 unsigned depth)
+{
+	struct h2_blockref ref;
+	struct h2_node *node;
+
+	h2_blockref_decode(d, &ref);
+	/* A parent's mirror_tid is at least that of all below it (MF 12.2). */
+	if (ref.mirror_tid < change->born_tid || depth > H2_DEPTH_MAX)
+		return;
+	if (is_interior(d) &&
+	    h2_block_check_ref(change->blocks, &change->where, &ref, change->kind) == 0 &&
+	    h2_node_get(change->blocks, &change->where, &ref, &node) == 0) {
+		for (unsigned i = 0; i < node->array.count; i++)
+			drop_subtree(change, &node->array.refs[node->array.entries[i].slot],
+				     depth + 1);
+		h2_node_put(change->blocks, node);
+	}
+	if (h2_blockref_radix(&ref) != 0)
+		change->drop(change->user, &ref);
+}
+
+static void drop_branch(const struct h2_tree_change *change, struct h2_branch *branch)
+{
+	for (unsigned i = 0; i < branch->array.count; i++) {
+		if (branch->array.children[i])
+			drop_branch(change, branch->array.children[i]);
+		else
+			drop_subtree(change, &branch->refs[i], 0);
+		branch->array.children[i] = NULL;
+	}
+	drop_indirect(change, branch->old_data_off);
+	h2_branch_free(branch, change->branch_bytes);
+}
+
+static void remove_from(const struct h2_tree_change *change, struct level *level, uint64_t lo,
+			uint64_t hi)
+{
+	for (unsigned i = level->array->count; i-- > 0;) {
+		struct h2_array_entry e = level->array->entries[i];
+		struct h2_branch *child = level->array->children[e.slot];
+
+		if (e.hi < lo || e.lo > hi)
+			continue;
+		if (e.lo >= lo && e.hi <= hi) {
+			if (child)
+				drop_branch(change, child);
+			else
+				drop_subtree(change, &level->refs[e.slot], 0);
+			remove_entry(level, i);
+			continue;
+		}
+		/* Across a boundary: a branch, since the boundaries were touched. */
+		if (child) {
+			struct level below = branch_level(child);
+
+			remove_from(change, &below, lo, hi);
+			if (child->array.count == 0) {
+				remove_entry(level, i);
+				drop_indirect(change, child->old_data_off);
+				h2_branch_free(child, change->branch_bytes);
+			}
+		}
+	}
+}
+
+int h2_tree_remove_range(const struct h2_tree_change *change, struct h2_root *root, uint64_t lo,
+			 uint64_t hi)
+{
+	struct level level = {
+		.array = &root->array,
+		.refs = root->refs,
+		.capacity = H2_BLOCKSET_COUNT,
+	};
+	int err = h2_tree_touch(change, root, lo);
+
+	if (!err)
+		err = h2_tree_touch(change, root, hi);
+	if (!err)
+		remove_from(change, &level, lo, hi);
+	return err;
+}
+
+void h2_tree_clean(struct h2_root *root, _Atomic uint64_t *branch_bytes)
+{
+	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++) {
+		if (root->children[i])
+			h2_branch_free(root->children[i], branch_bytes);
+		root->children[i] = NULL;
+	}
+}
+
+void h2_root_encode(const struct h2_root *root, struct h2d_blockref refs[H2_BLOCKSET_COUNT])
+{
+	memset(refs, 0, H2_BLOCKSET_COUNT * sizeof(*refs));
+	for (unsigned i = 0; i < root->array.count; i++)
+		refs[i] = root->refs[root->array.entries[i].slot];
+}

@@ -1,0 +1,366 @@
+/* Transaction groups; see txn.h. */
+#include "txn.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lock.h"
+
+/*
+ * Room that only removals and commits may use: a commit copies the way from what has changed up to
+ * the root, and what it replaces comes back some commits later.
+ */
+#define RESERVE_DIVISOR 64u
+#define RESERVE_MIN (UINT64_C(1) << 20)
+#define RESERVE_MAX (UINT64_C(64) << 20)
+
+struct h2_txn {
+	/* constant once open */
+	struct h2_volumes *volumes;
+	struct h2_space *space;
+	struct h2_txn_owner owner;
+	struct h2_txn_options options;
+	uint64_t first_tid;
+	uint64_t reserve_granules;
+	pthread_t timer;
+	bool has_timer;
+
+	struct h2_rwlock gate;
+	/* changed only with the gate closed */
+	struct h2_volume_header header;
+
+	_Atomic bool changed; /* since the gate was last closed */
+	_Atomic int error;
+
+	struct h2_mutex lock;
+	/* under lock */
+	pthread_cond_t finished; /* a commit has; or the timer shall end */
+	pthread_cond_t wake_timer;
+	uint64_t begun, done; /* commits */
+	bool running;
+	bool stopping;
+	struct h2_txn_need in_flight; /* of operations between begin and end */
+};
+
+/* ---- failing ---- */
+
+void h2_txn_fail(struct h2_txn *txn, int err)
+{
+	int none = 0;
+	char message[256];
+
+	if (!atomic_compare_exchange_strong(&txn->error, &none, err) || !txn->options.report)
+		return;
+	snprintf(message, sizeof(message),
+		 "changes cannot be written (%s): the filesystem refuses changes from now on; what "
+		 "was not committed is lost",
+		 strerror(-err));
+	txn->options.report(txn->options.report_user, &(struct h2_report){
+							      .severity = H2_FAULT,
+							      .error = err,
+							      .code = "commit-failed",
+							      .object = "volume",
+							      .message = message,
+						      });
+}
+
+int h2_txn_error(struct h2_txn *txn)
+{
+	return atomic_load(&txn->error);
+}
+
+/* ---- the gate ---- */
+
+void h2_txn_enter(struct h2_txn *txn)
+{
+	h2_rwlock_read(&txn->gate);
+}
+
+bool h2_txn_try_enter(struct h2_txn *txn)
+{
+	return h2_rwlock_try_read(&txn->gate);
+}
+
+void h2_txn_leave(struct h2_txn *txn)
+{
+	h2_rwlock_unlock(&txn->gate);
+}
+
+void h2_txn_changed(struct h2_txn *txn)
+{
+	if (!atomic_load_explicit(&txn->changed, memory_order_relaxed))
+		atomic_store(&txn->changed, true);
+}
+
+uint64_t h2_txn_tid(const struct h2_txn *txn)
+{
+	return txn->header.mirror_tid + 1;
+}
+
+uint64_t h2_txn_first_tid(const struct h2_txn *txn)
+{
+	return txn->first_tid;
+}
+
+/* ---- commits ---- */
+
+static int write_block(void *user, uint64_t offset, const void *buf, size_t len)
+{
+	return h2_commit_write(user, offset, buf, len);
+}
+
+/* Everything that happens while the gate is closed. */
+static int encode_group(struct h2_txn *txn, struct h2_volume_header *header)
+{
+	struct h2_commit commit = {.tid = h2_txn_tid(txn), .header = header};
+	int err;
+
+	h2_commit_writer_init(&commit.writer, txn->volumes);
+	err = txn->owner.encode(txn->owner.user, &commit);
+	if (!err)
+		err = h2_space_flush(txn->space, commit.tid, header, write_block, &commit.writer);
+	if (!err)
+		err = h2_commit_writer_flush(&commit.writer);
+	h2_commit_writer_fini(&commit.writer);
+	if (err)
+		return err;
+	header->mirror_tid = commit.tid;
+	header->freemap_tid = commit.tid;
+	return 0;
+}
+
+static int commit(struct h2_txn *txn)
+{
+	struct h2_volume_header header;
+	int err = txn->owner.write_data(txn->owner.user);
+
+	if (err)
+		return err;
+	h2_rwlock_write(&txn->gate);
+	err = h2_txn_error(txn);
+	if (!err) {
+		atomic_store(&txn->changed, false);
+		header = txn->header;
+		err = encode_group(txn, &header);
+	}
+	if (!err) {
+		txn->owner.encoded(txn->owner.user);
+		txn->header = header;
+		h2_space_begin_group(txn->space);
+	} else {
+		h2_txn_fail(txn, err);
+	}
+	h2_rwlock_unlock(&txn->gate);
+	if (!err)
+		err = h2_volumes_flush(txn->volumes);
+	if (!err)
+		err = h2_volumes_write_header(txn->volumes, &header);
+	if (!err)
+		err = h2_volumes_flush(txn->volumes);
+	if (err)
+		return err;
+	(void)h2_space_committed(txn->space, header.mirror_tid);
+	txn->owner.durable(txn->owner.user, header.mirror_tid);
+	return 0;
+}
+
+/* Wait until commit number want is done, running it if nobody does. */
+static int wait_for(struct h2_txn *txn, uint64_t want)
+{
+	h2_mutex_lock(&txn->lock);
+	while (txn->done < want && h2_txn_error(txn) == 0) {
+		int err;
+
+		if (txn->running) {
+			h2_mutex_wait(&txn->lock, &txn->finished);
+			continue;
+		}
+		txn->running = true;
+		txn->begun++;
+		h2_mutex_unlock(&txn->lock);
+		err = commit(txn);
+		if (err)
+			h2_txn_fail(txn, err);
+		h2_mutex_lock(&txn->lock);
+		txn->running = false;
+		txn->done = txn->begun;
+		pthread_cond_broadcast(&txn->finished);
+	}
+	h2_mutex_unlock(&txn->lock);
+	return h2_txn_error(txn);
+}
+
+static int sync_or_force(struct h2_txn *txn, bool force)
+{
+	uint64_t want;
+
+	h2_mutex_lock(&txn->lock);
+	/* Unchanged: what was done before is in a commit that has begun. */
+	want = txn->begun + (force || atomic_load(&txn->changed) ? 1 : 0);
+	h2_mutex_unlock(&txn->lock);
+	return wait_for(txn, want);
+}
+
+int h2_txn_sync(struct h2_txn *txn)
+{
+	return sync_or_force(txn, false);
+}
+
+static void *timer_main(void *user)
+{
+	struct h2_txn *txn = user;
+
+	h2_mutex_lock(&txn->lock);
+	while (!txn->stopping) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += txn->options.commit_seconds;
+		while (!txn->stopping) {
+			if (h2_mutex_timedwait(&txn->lock, &txn->wake_timer, &until))
+				break;
+		}
+		if (txn->stopping)
+			break;
+		h2_mutex_unlock(&txn->lock);
+		(void)h2_txn_sync(txn);
+		h2_mutex_lock(&txn->lock);
+	}
+	h2_mutex_unlock(&txn->lock);
+	return NULL;
+}
+
+/* ---- room ---- */
+
+static uint64_t granules_of(uint64_t bytes)
+{
+	return (bytes + H2_GRANULE - 1) / H2_GRANULE;
+}
+
+/* Take need into account if there is room for it. */
+static bool admit(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)
+{
+	struct h2_txn_need have = txn->owner.needs(txn->owner.user);
+	uint64_t reserve = removes ? txn->reserve_granules / 4 : txn->reserve_granules;
+	bool ok;
+
+	h2_mutex_lock(&txn->lock);
+	ok = h2_space_has(txn->space, have.quads + txn->in_flight.quads + need->quads,
+			  granules_of(have.bytes + txn->in_flight.bytes + need->bytes) + reserve);
+	if (ok) {
+		txn->in_flight.quads += need->quads;
+		txn->in_flight.bytes += need->bytes;
+	}
+	h2_mutex_unlock(&txn->lock);
+	return ok;
+}
+
+static void release_need(struct h2_txn *txn, const struct h2_txn_need *need)
+{
+	h2_mutex_lock(&txn->lock);
+	txn->in_flight.quads -= need->quads;
+	txn->in_flight.bytes -= need->bytes;
+	h2_mutex_unlock(&txn->lock);
+}
+
+int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)
+{
+	bool last = false;
+
+	for (;;) {
+		struct h2_space_stats stats;
+
+		if (h2_txn_error(txn))
+			return -EROFS;
+		if (admit(txn, need, removes))
+			break;
+		if (last)
+			return -ENOSPC;
+		/* What is dirty shrinks to what it really needs, and dropped storage comes back. */
+		h2_space_get_stats(txn->space, &stats);
+		last = stats.waiting_bytes == 0 && !atomic_load(&txn->changed);
+		if (!last && sync_or_force(txn, true) != 0)
+			return -EROFS;
+	}
+	h2_txn_enter(txn);
+	if (h2_txn_error(txn)) {
+		h2_txn_end(txn, need);
+		return -EROFS;
+	}
+	return 0;
+}
+
+void h2_txn_end(struct h2_txn *txn, const struct h2_txn_need *need)
+{
+	h2_txn_leave(txn);
+	release_need(txn, need);
+}
+
+/* ---- opening and closing ---- */
+
+int h2_txn_open(struct h2_volumes *volumes, struct h2_space *space,
+		const struct h2_txn_owner *owner, const struct h2_txn_options *options,
+		struct h2_txn **txnp)
+{
+	struct h2_txn *txn = calloc(1, sizeof(*txn));
+	uint64_t reserve;
+
+	if (!txn)
+		return -ENOMEM;
+	txn->volumes = volumes;
+	txn->space = space;
+	txn->owner = *owner;
+	txn->options = *options;
+	txn->header = *h2_volumes_header(volumes);
+	txn->first_tid = h2_txn_tid(txn);
+	reserve = txn->header.allocator_size / RESERVE_DIVISOR;
+	reserve = reserve < RESERVE_MIN ? RESERVE_MIN : reserve;
+	txn->reserve_granules = granules_of(reserve > RESERVE_MAX ? RESERVE_MAX : reserve);
+	h2_rwlock_init(&txn->gate);
+	h2_mutex_init(&txn->lock, H2_RANK_TXN);
+	pthread_cond_init(&txn->finished, NULL);
+	pthread_cond_init(&txn->wake_timer, NULL);
+	if (options->commit_seconds > 0) {
+		int err = pthread_create(&txn->timer, NULL, timer_main, txn);
+
+		if (err) {
+			(void)h2_txn_close(txn);
+			return -err;
+		}
+		txn->has_timer = true;
+	}
+	*txnp = txn;
+	return 0;
+}
+
+int h2_txn_close(struct h2_txn *txn)
+{
+	struct h2_space_stats stats;
+	int err;
+
+	if (!txn)
+		return 0;
+	if (txn->has_timer) {
+		h2_mutex_lock(&txn->lock);
+		txn->stopping = true;
+		pthread_cond_broadcast(&txn->wake_timer);
+		h2_mutex_unlock(&txn->lock);
+		pthread_join(txn->timer, NULL);
+	}
+	err = h2_txn_sync(txn);
+	/* Dropped storage comes back by as many commits as there are header copies; one more says so. */
+	h2_space_get_stats(txn->space, &stats);
+	for (unsigned i = 0; i <= h2_volumes_header_copies(txn->volumes) && !err; i++) {
+		if (stats.waiting_bytes >= H2_SEGMENT)
+			err = sync_or_force(txn, true);
+	}
+	pthread_cond_destroy(&txn->finished);
+	pthread_cond_destroy(&txn->wake_timer);
+	h2_mutex_fini(&txn->lock);
+	h2_rwlock_fini(&txn->gate);
+	free(txn);
+	return err;
+}

@@ -1,0 +1,106 @@
+/*
+ * Transaction groups: which changes belong together, and when they become durable.
+ *
+ * The gate: an operation is inside it, shared with others, from h2_txn_begin() to h2_txn_end();
+ * a reader from h2_txn_enter() to h2_txn_leave(). A commit closes it for the time it takes to give
+ * every changed object a place. So each operation belongs to one group as a whole. A thread must
+ * not enter twice.
+ *
+ * A commit (MF 12.5): buffered data is written; the gate closes; the owner's encode() gives all
+ * that has changed a place and hands the blocks over; the freemap follows; the blocks are written;
+ * the gate opens for the next group. Then all volumes are flushed, the header goes into the next
+ * copy of the rotation, and the root volume is flushed again. Only then is the group durable, and
+ * only one commit runs at a time.
+ *
+ * When anything of that fails, no header is written: from then on changes are refused for good
+ * and the state of the last commit is what the media have.
+ */
+#ifndef H2_TXN_TXN_H
+#define H2_TXN_TXN_H
+
+#include <hammer2/report.h>
+
+#include "commit_writer.h"
+#include "space.h"
+
+struct h2_txn;
+
+struct h2_commit {
+	uint64_t tid;                    /* mirror_tid of every block of this group */
+	struct h2_volume_header *header; /* the next one; the owner sets its sroot_blockset */
+	struct h2_commit_writer writer;  /* takes the blocks */
+};
+
+/* Room in the freemap: aligned runs of 64 KiB, and bytes in smaller blocks. */
+struct h2_txn_need {
+	uint64_t quads;
+	uint64_t bytes;
+};
+
+struct h2_txn_owner {
+	/* The gate is open: write what is buffered, so that less is left for encode(). */
+	int (*write_data)(void *user);
+	/* The gate is closed: give all that has changed a place. */
+	int (*encode)(void *user, struct h2_commit *commit);
+	/* The gate is closed and encode()'s blocks are written: what has changed is clean. */
+	void (*encoded)(void *user);
+	/* The gate is open and the group is durable. */
+	void (*durable)(void *user, uint64_t tid);
+	/* What a commit of the present state would need. May be called by any thread at any time. */
+	struct h2_txn_need (*needs)(void *user);
+	void *user;
+};
+
+struct h2_txn_options {
+	unsigned commit_seconds; /* 0: no commits by the clock */
+	h2_report_fn *report;    /* may be NULL */
+	void *report_user;
+};
+
+/* Begin with the header that the volumes were opened with. Returns 0, -ENOMEM, -EAGAIN. */
+int h2_txn_open(struct h2_volumes *volumes, struct h2_space *space,
+		const struct h2_txn_owner *owner, const struct h2_txn_options *options,
+		struct h2_txn **txnp);
+
+/*
+ * Commit what has changed, and what must be for dropped storage to come back; end. Returns 0 or
+ * the error that made a commit fail. NULL is allowed.
+ */
+int h2_txn_close(struct h2_txn *txn);
+
+void h2_txn_enter(struct h2_txn *txn);
+bool h2_txn_try_enter(struct h2_txn *txn);
+void h2_txn_leave(struct h2_txn *txn);
+
+/*
+ * Begin an operation that may need room besides what is already needed. Enters the gate. When
+ * there is no room, commits until there is, or until that brings nothing more. removes: the
+ * operation gives room back sooner or later, so it may use what is kept in reserve.
+ *
+ * Returns 0; -ENOSPC; -EROFS after a failed commit. To be called without locks.
+ */
+int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool removes);
+void h2_txn_end(struct h2_txn *txn, const struct h2_txn_need *need);
+
+/* Something has changed that a commit must write. Inside the gate. */
+void h2_txn_changed(struct h2_txn *txn);
+
+/* The open group's tid. Inside the gate. */
+uint64_t h2_txn_tid(const struct h2_txn *txn);
+
+/* The tid of the first group since opening. Constant. */
+uint64_t h2_txn_first_tid(const struct h2_txn *txn);
+
+/*
+ * Make durable what was done before the call; shared with others who ask at the same time. Returns
+ * 0 or the error that made a commit fail. To be called without locks, outside the gate.
+ */
+int h2_txn_sync(struct h2_txn *txn);
+
+/* 0, or the error that made a commit fail. */
+int h2_txn_error(struct h2_txn *txn);
+
+/* Something that must be committed could not even be prepared: as if a commit had failed. */
+void h2_txn_fail(struct h2_txn *txn, int err);
+
+#endif
