@@ -54,6 +54,9 @@ int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, 
  */
 int h2_fs_close(struct h2_fs *fs);
 
+/* Close it as if it had crashed: what was not committed is lost. */
+void h2_fs_abandon(struct h2_fs *fs);
+
 struct h2_fs_stats {
 	uint64_t total_bytes; /* what can ever be allocated: allocator_size */
 	uint64_t free_bytes;  /* never more than total_bytes */
@@ -94,6 +97,14 @@ void h2_pfs_put(struct h2_pfs *pfs); /* NULL is allowed */
 
 /* The PFS's own facts, as of opening. Borrowed until the reference is given back. */
 const struct h2_pfs_info *h2_pfs_get_info(const struct h2_pfs *pfs);
+/* What the PFS uses, as of the last commit and with what waits for the next, and may use. */
+struct h2_pfs_usage {
+	uint64_t data_bytes; /* of all blocks */
+	uint64_t inodes;
+	uint64_t data_quota, inode_quota; /* 0: none */
+};
+void h2_pfs_get_usage(struct h2_pfs *pfs, struct h2_pfs_usage *usage);
+
 struct h2_fs *h2_pfs_fs(const struct h2_pfs *pfs);
 
 /* ---- inodes, MF 6 ---- */

@@ -42,6 +42,7 @@ const char *h2_spec_default_label(const struct h2_spec *spec);
 
 struct h2_volumes_options {
 	bool write;           /* open for writing, exclusively; else for reading, shared */
+	bool mounted;         /* with write: the caller's mount claims the block device itself */
 	bool no_lock;         /* look only, whoever else has it open; not together with write */
 	uint64_t offset;      /* bytes: where the volume begins in its file; one volume only */
 	uint64_t size;        /* bytes of it from there; 0: up to the end of the file */

@@ -39,6 +39,7 @@ void h2_device_close(struct h2_device *dev); /* NULL is allowed */
 enum h2_device_mode {
 	H2_DEVICE_READ,    /* shared with other readers */
 	H2_DEVICE_WRITE,   /* alone */
+	H2_DEVICE_MOUNTED, /* as WRITE, but the kernel may hold the block device for a mount */
 	H2_DEVICE_UNLOCKED /* for reading, without regard to others */
 };
 

@@ -84,7 +84,8 @@ static void file_close(struct h2_device *dev)
 
 static int lock_file(int fd, enum h2_device_mode mode)
 {
-	int how = (mode == H2_DEVICE_WRITE ? LOCK_EX : LOCK_SH) | LOCK_NB;
+	bool write = mode == H2_DEVICE_WRITE || mode == H2_DEVICE_MOUNTED;
+	int how = (write ? LOCK_EX : LOCK_SH) | LOCK_NB;
 
 	for (int i = 0; i < LOCK_TRIES; i++) {
 		const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
@@ -115,7 +116,8 @@ int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device 
 		.flush = file_flush,
 		.close = file_close,
 	};
-	int flags = O_CLOEXEC | O_NONBLOCK | (mode == H2_DEVICE_WRITE ? O_RDWR : O_RDONLY);
+	bool write = mode == H2_DEVICE_WRITE || mode == H2_DEVICE_MOUNTED;
+	int flags = O_CLOEXEC | O_NONBLOCK | (write ? O_RDWR : O_RDONLY);
 	struct stat st;
 	struct file *f;
 	int err = -ENOMEM;
@@ -124,7 +126,7 @@ int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device 
 	if (!f)
 		return -ENOMEM;
 	f->dev.ops = &ops;
-	f->dev.writable = mode == H2_DEVICE_WRITE;
+	f->dev.writable = write;
 	f->dev.name = strdup(path);
 	if (!f->dev.name)
 		goto out_free;

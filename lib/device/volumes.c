@@ -352,7 +352,8 @@ static int open_named(struct h2_volumes *set, const char *name,
 {
 	enum h2_device_mode mode = !options || (!options->write && !options->no_lock)
 					   ? H2_DEVICE_READ
-				   : options->write ? H2_DEVICE_WRITE
+				   : options->write && options->mounted ? H2_DEVICE_MOUNTED
+				   : options->write			? H2_DEVICE_WRITE
 						    : H2_DEVICE_UNLOCKED;
 	const char *colon = strrchr(name, ':');
 	bool partition = colon && h2_partition_name_valid(colon + 1);

@@ -93,15 +93,13 @@ int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, 
 	return 0;
 }
 
-int h2_fs_close(struct h2_fs *fs)
+static int close_fs(struct h2_fs *fs, bool abandon)
 {
 	int err;
 
-	if (!fs)
-		return 0;
 	if (fs->pool)
 		h2_pool_wait(fs->pool);
-	err = h2_txn_close(fs->txn);
+	err = h2_txn_close(fs->txn, abandon);
 	/* From here on nothing is shared any more. */
 	fs->txn = NULL;
 	h2_pool_free(fs->pool);
@@ -115,6 +113,16 @@ int h2_fs_close(struct h2_fs *fs)
 	h2_mutex_fini(&fs->pfs_lock);
 	free(fs);
 	return err;
+}
+
+int h2_fs_close(struct h2_fs *fs)
+{
+	return fs ? close_fs(fs, false) : 0;
+}
+
+void h2_fs_abandon(struct h2_fs *fs)
+{
+	(void)close_fs(fs, true);
 }
 
 int h2_fs_sync(struct h2_fs *fs)

@@ -199,6 +199,23 @@ void h2_pfs_free_all(struct h2_fs *fs)
 	}
 }
 
+void h2_pfs_get_usage(struct h2_pfs *pfs, struct h2_pfs_usage *usage)
+{
+	struct h2_inode *root = pfs->root;
+	struct h2_fs *fs = pfs->fs;
+
+	h2_fs_enter(fs);
+	h2_inode_lock_read(root);
+	*usage = (struct h2_pfs_usage){
+		.data_bytes = root->ref.data_count + atomic_load(&fs->buffer_bytes),
+		.inodes = root->ref.inode_count + 1,
+		.data_quota = root->meta.data_quota,
+		.inode_quota = root->meta.inode_quota,
+	};
+	h2_inode_unlock_read(root);
+	h2_fs_leave(fs);
+}
+
 const struct h2_pfs_info *h2_pfs_get_info(const struct h2_pfs *pfs)
 {
 	return &pfs->info;

@@ -416,6 +416,7 @@ int h2_file_allocate(struct h2_inode *inode, unsigned mode, uint64_t offset, uin
 ssize_t h2_file_copy(struct h2_inode *from, uint64_t from_offset, struct h2_inode *to,
 		     uint64_t to_offset, size_t len)
 {
+	struct h2_inode_meta meta;
 	size_t done = 0;
 	ssize_t n = 0;
 	uint8_t *buf;
@@ -426,6 +427,11 @@ ssize_t h2_file_copy(struct h2_inode *from, uint64_t from_offset, struct h2_inod
 		return -EISDIR;
 	if (from->meta.type != H2_OBJECT_FILE || to->meta.type != H2_OBJECT_FILE)
 		return -EINVAL;
+	h2_inode_get_meta(from, &meta);
+	if (from_offset >= meta.size)
+		return 0;
+	/* What the copy itself appends is no source. */
+	len = meta.size - from_offset < len ? (size_t)(meta.size - from_offset) : len;
 	if (from == to && from_offset < to_offset + len && to_offset < from_offset + len)
 		return -EINVAL;
 	buf = aligned_alloc(H2_BUFFER_ALIGN, PART_MAX);

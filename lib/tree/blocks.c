@@ -147,7 +147,10 @@ struct h2_cache_key h2_block_cache_key(const struct h2_blockref *ref, enum h2_ca
 	 * object is entered under this key only after the bytes at this very address matched a code
 	 * that begins with these bits.
 	 */
-	if (algo > H2_CHECK_DISABLED) {
+	if (algo <= H2_CHECK_DISABLED) {
+		/* Nothing but the time of writing tells what was written at an address. */
+		key.b = ref->mirror_tid;
+	} else {
 		memcpy(word.b, ref->check, sizeof(word.b));
 		key.b = le64_get(word);
 		if (algo == H2_CHECK_ISCSI32 || algo == H2_CHECK_FREEMAP)

@@ -296,24 +296,29 @@ static struct level branch_level(struct h2_branch *branch)
 	};
 }
 
-static bool is_file(const struct h2_tree_change *change)
+/* Whether keys are numbers that follow each other: block offsets, inode numbers. */
+static bool is_numbered(const struct h2_tree_change *change, uint64_t key)
 {
-	return change->kind == H2_TREE_FILE;
+	return change->kind == H2_TREE_FILE ||
+	       (change->kind == H2_TREE_PFS_ROOT && !(key & H2_KEY_VISIBLE));
 }
 
 static unsigned new_capacity(const struct h2_tree_change *change, const struct level *level)
 {
-	unsigned least = (is_file(change) ? FILE_BLOCK : DIRECTORY_ROOT_BLOCK) / H2_BLOCKREF_SIZE;
+	unsigned least = (change->kind == H2_TREE_FILE ? FILE_BLOCK : DIRECTORY_ROOT_BLOCK) /
+			 H2_BLOCKREF_SIZE;
 
 	return level->capacity > least ? level->capacity : least;
 }
 
 /*
- * The window of a full array of a file that moves down (MF 5.6): as wide as a block of the smallest
- * entries, where that gathers at least two of them; else wider.
+ * The window of a full array of numbered entries that moves down (MF 5.6): as wide as a block of the
+ * smallest entries, where that gathers at least two of them and the new one; else wider. There
+ * always is one that is narrower than the array's own range: the entries and the new key are more
+ * than a block holds.
  */
-static bool choose_file_window(const struct h2_array *array, unsigned capacity, uint64_t *key,
-			       unsigned *keybits)
+static bool choose_numbered(const struct h2_array *array, unsigned capacity, uint64_t new_key,
+			    uint64_t *key, unsigned *keybits)
 {
 	unsigned smallest = 64, step = 0;
 
@@ -333,6 +338,8 @@ static bool choose_file_window(const struct h2_array *array, unsigned capacity, 
 			uint64_t lo = window_key(array->entries[i].lo, b);
 			int n = count_in_window(array, lo, window_last(lo, b));
 
+			if (n > 0 && window_key(new_key, b) == lo)
+				n++;
 			if (n > best) {
 				best = n;
 				*key = lo;
@@ -367,14 +374,19 @@ static bool choose_half(const struct h2_array *array, uint64_t new_key, uint64_t
 /* Move a part of the array's entries down into a new block. */
 static int push_down(const struct h2_tree_change *change, struct level *level, uint64_t new_key)
 {
+	const struct h2_array *array = level->array;
+	/* A PFS's index and its root directory's names part first. */
+	bool mixed = change->kind == H2_TREE_PFS_ROOT &&
+		     (array->entries[0].lo ^ array->entries[array->count - 1].lo) & H2_KEY_VISIBLE;
 	unsigned keybits, capacity = new_capacity(change, level);
 	struct h2_branch *child;
 	struct h2d_blockref d;
 	struct level to;
 	uint64_t key;
 
-	if (!(is_file(change) ? choose_file_window(level->array, capacity, &key, &keybits)
-			      : choose_half(level->array, new_key, &key, &keybits)))
+	if (!(is_numbered(change, new_key) && !mixed
+		      ? choose_numbered(array, capacity, new_key, &key, &keybits)
+		      : choose_half(array, new_key, &key, &keybits)))
 		return refuse(change, &level->refs[0]);
 	child = alloc_branch(change, capacity);
 	if (!child)
@@ -427,7 +439,7 @@ static int make_room(const struct h2_tree_change *change, struct path *path, uin
 	unsigned at = path->depth - 1;
 	int err;
 
-	if (is_file(change))
+	if (is_numbered(change, key))
 		return push_down(change, &path->levels[at], key);
 	while (at > 0 && path->levels[at - 1].array->count == path->levels[at - 1].capacity)
 		at--;

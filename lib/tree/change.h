@@ -6,10 +6,11 @@
  * the block until the next commit. Cursors see branches in place of the blocks. h2_tree_flush()
  * gives every branch a place, bottom-up; h2_tree_clean() forgets the branches once they are written.
  *
- * The shape (MF 5.3, 5.6; BS 6.3 leaves it to the writer): in files an overfull array moves a
- * window of its entries down into a new block, with the ranges that MF 5.6 has. In directories an
- * overfull block is divided in two under its parent, as in a B-tree, each half with its own aligned
- * range; only an overfull root moves entries down. So all paths stay short.
+ * The shape (MF 5.3, 5.6; BS 6.3 leaves it to the writer): where keys are numbers that follow each
+ * other (file blocks, inode numbers), an overfull array moves a window of its entries down into a
+ * new block, with the ranges that MF 5.6 has for files: a radix tree with full blocks. Where keys
+ * are hashes, an overfull block is divided in two under its parent, as in a B-tree, each half with
+ * its own aligned range; only an overfull root moves entries down. So all paths stay short.
  *
  * Nothing here locks: the caller excludes readers and other writers of the same tree.
  */

@@ -268,7 +268,8 @@ static void release_need(struct h2_txn *txn, const struct h2_txn_need *need)
 
 int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)
 {
-	bool last = false;
+	/* Dropped storage comes back when all header copies have been written once more. */
+	unsigned tries = h2_volumes_header_copies(txn->volumes) + 1;
 
 	for (;;) {
 		struct h2_space_stats stats;
@@ -277,12 +278,11 @@ int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool remove
 			return -EROFS;
 		if (admit(txn, need, removes))
 			break;
-		if (last)
-			return -ENOSPC;
-		/* What is dirty shrinks to what it really needs, and dropped storage comes back. */
+		/* A commit shrinks what is dirty to what it really needs. */
 		h2_space_get_stats(txn->space, &stats);
-		last = stats.waiting_bytes == 0 && !atomic_load(&txn->changed);
-		if (!last && sync_or_force(txn, true) != 0)
+		if (tries-- == 0 || (stats.waiting_bytes == 0 && !atomic_load(&txn->changed)))
+			return -ENOSPC;
+		if (sync_or_force(txn, true) != 0)
 			return -EROFS;
 	}
 	h2_txn_enter(txn);
@@ -327,7 +327,7 @@ int h2_txn_open(struct h2_volumes *volumes, struct h2_space *space,
 		int err = pthread_create(&txn->timer, NULL, timer_main, txn);
 
 		if (err) {
-			(void)h2_txn_close(txn);
+			(void)h2_txn_close(txn, true);
 			return -err;
 		}
 		txn->has_timer = true;
@@ -336,7 +336,7 @@ int h2_txn_open(struct h2_volumes *volumes, struct h2_space *space,
 	return 0;
 }
 
-int h2_txn_close(struct h2_txn *txn)
+int h2_txn_close(struct h2_txn *txn, bool abandon)
 {
 	struct h2_space_stats stats;
 	int err;
@@ -350,11 +350,11 @@ int h2_txn_close(struct h2_txn *txn)
 		h2_mutex_unlock(&txn->lock);
 		pthread_join(txn->timer, NULL);
 	}
-	err = h2_txn_sync(txn);
+	err = abandon ? 0 : h2_txn_sync(txn);
 	/* Dropped storage comes back by as many commits as there are header copies; one more says so. */
 	h2_space_get_stats(txn->space, &stats);
 	for (unsigned i = 0; i <= h2_volumes_header_copies(txn->volumes) && !err; i++) {
-		if (stats.waiting_bytes >= H2_SEGMENT)
+		if (!abandon && stats.waiting_bytes >= H2_SEGMENT)
 			err = sync_or_force(txn, true);
 	}
 	pthread_cond_destroy(&txn->finished);

@@ -63,10 +63,11 @@ int h2_txn_open(struct h2_volumes *volumes, struct h2_space *space,
 		struct h2_txn **txnp);
 
 /*
- * Commit what has changed, and what must be for dropped storage to come back; end. Returns 0 or
- * the error that made a commit fail. NULL is allowed.
+ * End, after a commit of what has changed, and of what must be for dropped storage to come back;
+ * unless abandon says to forget it all. Returns 0 or the error that made a commit fail. NULL is
+ * allowed.
  */
-int h2_txn_close(struct h2_txn *txn);
+int h2_txn_close(struct h2_txn *txn, bool abandon);
 
 void h2_txn_enter(struct h2_txn *txn);
 bool h2_txn_try_enter(struct h2_txn *txn);
