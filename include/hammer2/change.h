@@ -21,9 +21,9 @@
 extern "C" {
 #endif
 
-#define H2_LINKS_MAX UINT32_MAX         /* names of one file, BS 3.5 */
-#define H2_FILE_SIZE_MAX INT64_MAX      /* bytes, MF 1.3 */
-#define H2_INHERIT (-1)                 /* take the directory's setting */
+#define H2_LINKS_MAX UINT32_MAX    /* names of one file, BS 3.5 */
+#define H2_FILE_SIZE_MAX INT64_MAX /* bytes, MF 1.3 */
+#define H2_INHERIT (-1)            /* take the directory's setting */
 
 /* ---- durability ---- */
 
@@ -41,7 +41,7 @@ int h2_fs_write_state(struct h2_fs *fs);
 
 /* ---- names ---- */
 
-struct h2_new { /* a new object */
+struct h2_new {        /* a new object */
 	uint8_t type;  /* enum h2_object_type; not UNKNOWN, not WHITEOUT */
 	uint32_t mode; /* permission bits, 07777; the caller's umask is the caller's affair */
 	uint32_t uid;
@@ -92,9 +92,8 @@ int h2_rmdir(struct h2_inode *dir, const char *name, size_t name_len, struct h2_
  * *gone is as in h2_unlink(). Returns 0; -ENOENT; -EEXIST; -ENOTEMPTY; -EISDIR; -ENOTDIR; -EINVAL
  * (a directory into itself or below, or bad flags); -EXDEV; -EPERM (flags); -ENAMETOOLONG.
  */
-int h2_rename(struct h2_inode *from_dir, const char *from, size_t from_len,
-	      struct h2_inode *to_dir, const char *to, size_t to_len, unsigned flags,
-	      struct h2_inode **gone);
+int h2_rename(struct h2_inode *from_dir, const char *from, size_t from_len, struct h2_inode *to_dir,
+	      const char *to, size_t to_len, unsigned flags, struct h2_inode **gone);
 
 /* ---- attributes ---- */
 
@@ -114,10 +113,10 @@ int h2_rename(struct h2_inode *from_dir, const char *from, size_t from_len,
 struct h2_set_attr {
 	unsigned valid; /* H2_SET_... */
 	uint32_t mode, uid, gid;
-	uint64_t size;                               /* bytes */
+	uint64_t size;                                   /* bytes */
 	uint64_t atime_us, mtime_us, ctime_us, btime_us; /* since 1970 */
-	uint32_t uflags;                             /* MF 6.6 */
-	uint8_t comp_algo, check_algo;               /* MF 6.8 */
+	uint32_t uflags;                                 /* MF 6.6 */
+	uint8_t comp_algo, check_algo;                   /* MF 6.8 */
 	uint64_t data_quota, inode_quota;
 };
 

@@ -35,10 +35,11 @@ struct h2_fs_options {
 	void *report_user;
 
 	/* The rest is for filesystems that are changed. */
-	bool write;              /* allow changes; the volumes must be open for writing */
-	size_t dirty_bytes;      /* bound on changes kept in memory; 0: H2_DIRTY_DEFAULT */
-	unsigned commit_seconds; /* commit changes not older than this by itself; 0: only when told */
-	bool no_dedup;           /* do not look for blocks that are stored already */
+	bool write;         /* allow changes; the volumes must be open for writing */
+	size_t dirty_bytes; /* bound on changes kept in memory; 0: H2_DIRTY_DEFAULT */
+	unsigned
+		commit_seconds; /* commit changes not older than this by itself; 0: only when told */
+	bool no_dedup;          /* do not look for blocks that are stored already */
 };
 
 /*

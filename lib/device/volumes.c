@@ -31,7 +31,8 @@ struct h2_volumes { /* constant after opening, but for the writer's two members 
 	h2_report_fn *report;
 	void *report_user;
 
-	struct h2d_volume_header *written; /* the root volume's newest header; NULL: not yet needed */
+	struct h2d_volume_header
+		*written; /* the root volume's newest header; NULL: not yet needed */
 	unsigned written_slot;
 };
 
@@ -353,8 +354,8 @@ static int open_named(struct h2_volumes *set, const char *name,
 	enum h2_device_mode mode = !options || (!options->write && !options->no_lock)
 					   ? H2_DEVICE_READ
 				   : options->write && options->mounted ? H2_DEVICE_MOUNTED
-				   : options->write			? H2_DEVICE_WRITE
-						    : H2_DEVICE_UNLOCKED;
+				   : options->write                     ? H2_DEVICE_WRITE
+									: H2_DEVICE_UNLOCKED;
 	const char *colon = strrchr(name, ':');
 	bool partition = colon && h2_partition_name_valid(colon + 1);
 	char *path = strdup(name);

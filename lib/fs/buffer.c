@@ -337,8 +337,7 @@ static int place_and_write(struct h2_fs *fs, struct batch *batch)
 			continue;
 		item->ref.mirror_tid = tid;
 		item->ref.modify_tid = batch->inode->pfs->modify_tid;
-		if (fs->dedup &&
-		    h2_dedup_find(fs, &item->ref, item->bytes, item->size)) {
+		if (fs->dedup && h2_dedup_find(fs, &item->ref, item->bytes, item->size)) {
 			item->shared = true;
 			continue;
 		}

@@ -254,8 +254,8 @@ static int encode(void *user, struct h2_commit *commit)
 static void unlist(struct h2_fs *fs, struct h2_inode *inode)
 {
 	h2_mutex_lock(&fs->dirty_lock);
-	*(inode->dirty_prev ? &inode->dirty_prev->dirty_next : &fs->dirty_first) =
-		inode->dirty_next;
+	*(inode->dirty_prev ? &inode->dirty_prev->dirty_next
+			    : &fs->dirty_first) = inode->dirty_next;
 	*(inode->dirty_next ? &inode->dirty_next->dirty_prev : &fs->dirty_last) = inode->dirty_prev;
 	inode->dirty = false;
 	h2_mutex_unlock(&fs->dirty_lock);

@@ -225,8 +225,8 @@ ssize_t h2_file_read_locked(struct h2_inode *inode, uint64_t offset, void *buf, 
 		return (ssize_t)(end - offset);
 	}
 	while (at < end) {
-		const struct h2_buffer *b =
-			h2_buffer_next(inode, at / H2_LOGICAL_BLOCK * H2_LOGICAL_BLOCK);
+		const struct h2_buffer *b = h2_buffer_next(inode, at / H2_LOGICAL_BLOCK *
+									  H2_LOGICAL_BLOCK);
 		uint64_t stop = b && b->key < end ? b->key : end;
 
 		if (stop > at) {

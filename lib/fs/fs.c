@@ -15,8 +15,8 @@ static int load_super_root(struct h2_fs *fs)
 	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
 		h2_blockref_encode(&header->sroot_blockset[i], &set[i]);
 	h2_root_init(&fs->super_set, set);
-	err = h2_tree_first(&fs->blocks, &no_pfs, H2_TREE_SUPER_ROOT_SET, &fs->super_set, 0,
-			    0, &fs->super_ref, NULL);
+	err = h2_tree_first(&fs->blocks, &no_pfs, H2_TREE_SUPER_ROOT_SET, &fs->super_set, 0, 0,
+			    &fs->super_ref, NULL);
 	if (err == 1) {
 		fs->super_ref = header->sroot_blockset[0];
 		return h2_block_report(&fs->blocks, &no_pfs, &fs->super_ref, "no-super-root",

@@ -48,10 +48,10 @@ struct h2_fs {
 	struct h2d_inode super_inode;
 	uint64_t super_modify_tid;
 
-	_Atomic uint64_t branch_bytes;  /* of all changed indirect blocks */
-	_Atomic uint64_t buffer_bytes;  /* memory of all buffers */
-	_Atomic uint64_t buffer_quads;  /* buffers that may need 64 KiB each */
-	_Atomic uint64_t buffer_small;  /* room that the smaller ones may need, bytes */
+	_Atomic uint64_t branch_bytes; /* of all changed indirect blocks */
+	_Atomic uint64_t buffer_bytes; /* memory of all buffers */
+	_Atomic uint64_t buffer_quads; /* buffers that may need 64 KiB each */
+	_Atomic uint64_t buffer_small; /* room that the smaller ones may need, bytes */
 	_Atomic uint64_t dirty_inodes;
 	_Atomic unsigned drains; /* tasks that are writing buffers */
 
@@ -128,14 +128,14 @@ struct h2_inode {
 	/* under lock; constant in read-only filesystems */
 	struct h2_blockref ref; /* as of the last commit; a new inode's has no block */
 	struct h2_inode_meta meta;
-	bool legacy;            /* in no index: cannot be changed */
-	_Atomic bool gone;      /* has no name any more: no commit writes it; read without lock */
-	bool unnamed;           /* was made without a name: may get one */
-	bool reaped;            /* gone, and its blocks are dropped */
-	bool indexed;           /* the index has it */
-	uint64_t stored_bytes;  /* of blocks below */
+	bool legacy;           /* in no index: cannot be changed */
+	_Atomic bool gone;     /* has no name any more: no commit writes it; read without lock */
+	bool unnamed;          /* was made without a name: may get one */
+	bool reaped;           /* gone, and its blocks are dropped */
+	bool indexed;          /* the index has it */
+	uint64_t stored_bytes; /* of blocks below */
 	_Atomic unsigned comp_failures; /* BS 5.6; changed under a shared lock too */
-	struct h2_buffer **buffers; /* buckets, a power of two of them; NULL: none */
+	struct h2_buffer **buffers;     /* buckets, a power of two of them; NULL: none */
 	unsigned buffer_buckets, buffer_count;
 	union {
 		struct h2_root root;              /* without DIRECTDATA */

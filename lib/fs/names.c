@@ -13,10 +13,10 @@
 #include "check.h"
 #include "fs_impl.h"
 
-#define UFLAGS_FIXED 0x00060006u     /* immutable, append-only */
+#define UFLAGS_FIXED 0x00060006u /* immutable, append-only */
 #define UFLAGS_IMMUTABLE 0x00020002u
 #define UFLAGS_NOUNLINK 0x00100010u
-#define PARENTS_MAX 4096u            /* how far up we look; iparent is not to be trusted */
+#define PARENTS_MAX 4096u /* how far up we look; iparent is not to be trusted */
 #define OVERHEAD_BYTES (UINT64_C(512) << 10)
 
 static const struct h2_txn_need names_need = {.quads = 1, .bytes = OVERHEAD_BYTES};
@@ -734,9 +734,8 @@ static int find_both(struct rename *r, const char *from, size_t from_len, const 
 	return err ? err : h2_dirent_find(r->to_dir, &r->to, &r->target);
 }
 
-int h2_rename(struct h2_inode *from_dir, const char *from, size_t from_len,
-	      struct h2_inode *to_dir, const char *to, size_t to_len, unsigned flags,
-	      struct h2_inode **gone)
+int h2_rename(struct h2_inode *from_dir, const char *from, size_t from_len, struct h2_inode *to_dir,
+	      const char *to, size_t to_len, unsigned flags, struct h2_inode **gone)
 {
 	struct rename r = {
 		.from_dir = from_dir,

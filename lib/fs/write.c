@@ -49,10 +49,11 @@ static int load_buffer(struct h2_inode *inode, uint64_t key, size_t room, bool m
 				return -ENOMEM;
 			err = h2_file_decode(inode, &ref, bytes, &len);
 			if (!err) {
-				valid = inode->meta.size > key ? (size_t)(inode->meta.size - key < len
-								? inode->meta.size - key
-								: len)
-						    : 0;
+				valid = inode->meta.size > key
+						? (size_t)(inode->meta.size - key < len
+								   ? inode->meta.size - key
+								   : len)
+						: 0;
 				*bp = h2_buffer_make(inode, key, valid > room ? valid : room);
 				if (*bp)
 					memcpy((*bp)->bytes, bytes, valid);
@@ -364,7 +365,8 @@ static int allocate_locked(struct h2_inode *inode, unsigned mode, uint64_t offse
 
 	if (inode->meta.uflags & UFLAGS_IMMUTABLE)
 		return -EPERM;
-	if (inode->meta.uflags & UFLAGS_APPEND && mode & (H2_FALLOC_PUNCH_HOLE | H2_FALLOC_ZERO_RANGE))
+	if (inode->meta.uflags & UFLAGS_APPEND &&
+	    mode & (H2_FALLOC_PUNCH_HOLE | H2_FALLOC_ZERO_RANGE))
 		return -EPERM;
 	if (mode & (H2_FALLOC_PUNCH_HOLE | H2_FALLOC_ZERO_RANGE))
 		err = zero_range(inode, offset, end);

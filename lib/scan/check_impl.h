@@ -72,7 +72,7 @@ struct h2_check {
 	atomic_uint_least64_t faults, warnings, notes;
 	atomic_uint_least64_t done_bytes;
 	atomic_uint_least64_t read_bytes;
-	atomic_bool super_root;       /* it could be read */
+	atomic_bool super_root; /* it could be read */
 
 	struct h2_mutex lock;
 	/* under lock */

@@ -18,7 +18,8 @@ static int fault(struct h2_freemap_tree *tree, const struct h2_blockref *ref, in
 
 	if (!tree->report)
 		return err;
-	snprintf(message, sizeof(message), "freemap block of zone %#" PRIx64 ": %s", ref->key, what);
+	snprintf(message, sizeof(message), "freemap block of zone %#" PRIx64 ": %s", ref->key,
+		 what);
 	tree->report(tree->report_user,
 		     &(struct h2_report){
 			     .severity = H2_FAULT,
@@ -227,13 +228,12 @@ static int make_room(struct h2_freemap_node *node)
 		.methods = H2_CHECK_FREEMAP << 4,
 		.keybits = (uint8_t)keybits_of_level(level),
 		.key = node->entries[first].ref.key >> keybits_of_level(level)
-						    << keybits_of_level(level),
+							       << keybits_of_level(level),
 	};
 	for (unsigned i = 0; i < node->count; i++) {
 		struct h2_freemap_entry *e = &node->entries[i];
 
-		if (e->ref.key >= entry.ref.key &&
-		    e->ref.key <= h2_blockref_key_last(&entry.ref))
+		if (e->ref.key >= entry.ref.key && e->ref.key <= h2_blockref_key_last(&entry.ref))
 			child->entries[child->count++] = *e;
 		else
 			node->entries[kept++] = *e;

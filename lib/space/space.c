@@ -12,14 +12,14 @@
 #include "freemap_tree.h"
 #include "lock.h"
 
-#define SEGMENT_BYTES 64u  /* of a segment's bitmap */
-#define GRANULES 256u      /* of a segment */
+#define SEGMENT_BYTES 64u /* of a segment's bitmap */
+#define GRANULES 256u     /* of a segment */
 #define ZONE_BUCKETS 4096u
-#define LEAVES_KEPT 256u   /* unchanged leaves in memory: 32 KiB each */
-#define SMALL_RADIX 14u    /* blocks below this share granules */
-#define UNIT H2_BLOCK_MIN  /* what is counted in a shared granule */
-#define SECTOR 4096u       /* largest sector that a device may tear */
-#define CLASSES 5u         /* by blockref type */
+#define LEAVES_KEPT 256u  /* unchanged leaves in memory: 32 KiB each */
+#define SMALL_RADIX 14u   /* blocks below this share granules */
+#define UNIT H2_BLOCK_MIN /* what is counted in a shared granule */
+#define SECTOR 4096u      /* largest sector that a device may tear */
+#define CLASSES 5u        /* by blockref type */
 
 struct zone {
 	struct zone *next; /* in its bucket */
@@ -30,7 +30,7 @@ struct zone {
 	bool dirty;
 	uint32_t free_granules, free_quads;
 	struct h2d_freemap_record *records; /* NULL: not in memory */
-	uint64_t leaf_avail; /* of a new leaf's blockref */
+	uint64_t leaf_avail;                /* of a new leaf's blockref */
 	/*
 	 * For each segment that was allocated from since opening: for each granule 0, or 1 + its
 	 * units in use where all of it was allocated since and nothing shares it.
@@ -39,11 +39,11 @@ struct zone {
 	struct zone *older, *newer; /* unchanged leaves in memory, by use */
 };
 
-struct cursor {               /* where a class of blocks is being put */
+struct cursor { /* where a class of blocks is being put */
 	uint64_t zone;
 	unsigned segment;
-	uint64_t granule;     /* offset of the granule that small blocks share; 0: none */
-	uint32_t used;        /* bytes of it */
+	uint64_t granule; /* offset of the granule that small blocks share; 0: none */
+	uint32_t used;    /* bytes of it */
 };
 
 struct run { /* dropped granules */
@@ -387,7 +387,7 @@ static void set_state(struct h2_space *space, struct zone *z, unsigned segment, 
 
 		/* It may be too low on media; it must not wrap (BS 8.7). */
 		space->allocator_free -= bytes < space->allocator_free ? bytes
-								      : space->allocator_free;
+								       : space->allocator_free;
 	} else {
 		space->allocator_free += (uint64_t)(after - before) * H2_GRANULE;
 		if (avail == H2_SEGMENT) {
@@ -417,8 +417,7 @@ static int take(struct h2_space *space, struct zone *z, unsigned segment, unsign
 }
 
 /* Take a free run of granules: behind the class's cursor, round the volume, then wherever. */
-static int take_granules(struct h2_space *space, unsigned type, unsigned granules,
-			 uint64_t *offset)
+static int take_granules(struct h2_space *space, unsigned type, unsigned granules, uint64_t *offset)
 {
 	struct cursor *c = &space->cursors[type];
 	uint64_t start = c->zone;
@@ -432,8 +431,8 @@ static int take_granules(struct h2_space *space, unsigned type, unsigned granule
 
 			if (!z)
 				return -ENOMEM;
-			if (z->known && (granules == 4 ? z->free_quads == 0
-						       : z->free_granules < granules))
+			if (z->known &&
+			    (granules == 4 ? z->free_quads == 0 : z->free_granules < granules))
 				continue;
 			if (!load_zone(space, z))
 				continue;

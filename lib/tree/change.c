@@ -518,7 +518,8 @@ static void collapse(const struct h2_tree_change *change, struct path *path)
 		unsigned room = parent->branch ? parent->capacity * 3 / 4 : parent->capacity;
 		struct h2_branch *branch = level->branch;
 
-		if (count > level->capacity / 8 || parent->array->count - 1 + count > room)
+		if (count > 0 &&
+		    (count > level->capacity / 8 || parent->array->count - 1 + count > room))
 			return;
 		remove_entry(parent, level->index);
 		move_window(level, parent, 0, UINT64_MAX);

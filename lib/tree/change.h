@@ -38,7 +38,7 @@ struct h2_tree_change {
 	void (*drop)(void *user, const struct h2_blockref *ref);
 	void *user;
 	_Atomic uint64_t *branch_bytes; /* sum of the sizes of all branches' blocks */
-	uint64_t born_tid; /* blocks of lower mirror_tid need not be passed to drop */
+	uint64_t born_tid;              /* blocks of lower mirror_tid need not be passed to drop */
 };
 
 /*
@@ -82,7 +82,7 @@ struct h2_tree_sums {
 
 struct h2_tree_flush {
 	uint64_t mirror_tid, modify_tid;
-	unsigned check_algo; /* of new blocks */
+	unsigned check_algo;                                          /* of new blocks */
 	int (*alloc)(void *user, unsigned radix, uint64_t *data_off); /* an INDIRECT block */
 	int (*write)(void *user, uint64_t offset, const void *buf, size_t len);
 	void (*drop)(void *user, const struct h2_blockref *ref);
