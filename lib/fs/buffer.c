@@ -5,6 +5,9 @@
  * writes them with the inode's lock shared, so that reading goes on, then enters the blockref with
  * the lock held alone. A version tells whether the buffer was changed in between; then its new
  * contents are on the queue already and the block just written is given back.
+ *
+ * Threads encode side by side, but get their places in the order in which they took their batches:
+ * what was written in one go lies in one go, and the same writes give the same volume every time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +226,7 @@ struct stored { /* one buffer on its way to the media */
 
 struct batch {
 	struct h2_inode *inode; /* a reference */
+	uint64_t ticket;
 	unsigned count;
 	struct stored items[BATCH];
 	uint8_t *scratch; /* BATCH blocks of 64 KiB */
@@ -238,6 +242,7 @@ static bool take_batch(struct h2_fs *fs, struct batch *batch)
 	b = fs->queue_first;
 	if (b) {
 		batch->inode = b->inode;
+		batch->ticket = fs->next_ticket++;
 		/* The list of dirty inodes holds a reference, so there is one to share. */
 		h2_cache_ref(fs->blocks.cache, &b->inode->cached);
 	}
@@ -323,7 +328,26 @@ static unsigned log2_of(size_t size)
 	return radix;
 }
 
-/* Give each block a place and write them, neighbours together. The group's tid is fixed here. */
+static void wait_turn(struct h2_fs *fs, const struct batch *batch)
+{
+	h2_mutex_lock(&fs->dirty_lock);
+	while (fs->turn != batch->ticket)
+		h2_mutex_wait(&fs->dirty_lock, &fs->turn_passed);
+	h2_mutex_unlock(&fs->dirty_lock);
+}
+
+static void pass_turn(struct h2_fs *fs)
+{
+	h2_mutex_lock(&fs->dirty_lock);
+	fs->turn++;
+	pthread_cond_broadcast(&fs->turn_passed);
+	h2_mutex_unlock(&fs->dirty_lock);
+}
+
+/*
+ * Give each block a place and write them, neighbours together. The group's tid is fixed here. What
+ * is written can be shared from then on.
+ */
 static int place_and_write(struct h2_fs *fs, struct batch *batch)
 {
 	uint64_t tid = h2_txn_tid(fs->txn);
@@ -360,6 +384,10 @@ static int place_and_write(struct h2_fs *fs, struct batch *batch)
 			len += batch->items[done++].size;
 		err = h2_volumes_write(fs->volumes, offset, first->bytes, (size_t)len);
 	}
+	for (i = 0; i < batch->count && !err; i++) {
+		if (fs->dedup && batch->items[i].size > 0 && !batch->items[i].shared)
+			h2_dedup_add(fs->dedup, &batch->items[i].ref);
+	}
 	return err;
 }
 
@@ -373,8 +401,9 @@ static int enter_block(struct h2_inode *inode, struct stored *item)
 	int err;
 
 	if (!b || b->version != item->version) {
+		/* Not cancelled: somebody may have found it worth sharing already. */
 		if (item->size > 0 && !item->shared)
-			h2_space_cancel(fs->space, item->ref.data_off, h2_txn_tid(fs->txn));
+			h2_fs_drop(fs, &item->ref);
 		return 0;
 	}
 	if (item->hole) {
@@ -385,8 +414,6 @@ static int enter_block(struct h2_inode *inode, struct stored *item)
 		err = h2_tree_set(&change, &inode->u.root, &item->ref, &old);
 		if (!err)
 			inode->stored_bytes += item->size;
-		if (!err && fs->dedup && !item->shared)
-			h2_dedup_add(fs->dedup, &item->ref);
 	}
 	if (err)
 		return err;
@@ -427,6 +454,8 @@ static int store_batch(struct h2_fs *fs, struct batch *batch)
 				h2_buffer_discard(b);
 		}
 		h2_rwlock_unlock(&inode->lock);
+		wait_turn(fs, batch);
+		pass_turn(fs);
 		return 0;
 	}
 	h2_rwlock_read(&inode->lock);
@@ -438,8 +467,10 @@ static int store_batch(struct h2_fs *fs, struct batch *batch)
 		err = encode(inode, b, scratch, &batch->items[i]);
 		scratch += batch->items[i].size;
 	}
+	wait_turn(fs, batch);
 	if (!err)
 		err = place_and_write(fs, batch);
+	pass_turn(fs);
 	h2_rwlock_unlock(&inode->lock);
 	if (err)
 		return err;
@@ -472,9 +503,7 @@ static int drain(struct h2_fs *fs, bool closed, bool (*enough)(struct h2_fs *))
 				h2_txn_leave(fs->txn);
 			break;
 		}
-		err = h2_txn_error(fs->txn);
-		if (!err)
-			err = store_batch(fs, batch);
+		err = store_batch(fs, batch);
 		if (err)
 			requeue(fs, batch);
 		if (!closed)
@@ -542,6 +571,11 @@ void h2_buffers_throttle(struct h2_fs *fs)
 		push_tasks(fs, TASK_BACKGROUND, 1);
 	if (!below_limit(fs))
 		(void)drain(fs, false, below_limit);
+	/* Inodes and branches leave memory by a commit only. */
+	if (atomic_load(&fs->dirty_inodes) * sizeof(struct h2_inode) +
+		    atomic_load(&fs->branch_bytes) >
+	    fs->dirty_limit)
+		(void)h2_txn_sync(fs->txn);
 }
 
 static bool is_empty(struct h2_fs *fs)

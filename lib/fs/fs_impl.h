@@ -64,6 +64,8 @@ struct h2_fs {
 	/* under dirty_lock */
 	struct h2_inode *dirty_first, *dirty_last;
 	struct h2_buffer *queue_first, *queue_last; /* buffers to be written, oldest first */
+	uint64_t next_ticket, turn; /* batches are placed in the order they were taken in */
+	pthread_cond_t turn_passed;
 
 	/* the committing thread's */
 	struct h2_inode **group; /* what the running commit has encoded */

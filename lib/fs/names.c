@@ -647,7 +647,10 @@ static int check_rename(struct rename *r)
 	/* Also of a directory that the old name is in: that one is not empty. */
 	if (r->target == r->from_dir)
 		return -ENOTEMPTY;
-	return check_removal(r->target, is_dir(r->inode));
+	lock(r->target);
+	err = check_removal(r->target, is_dir(r->inode));
+	unlock(r->target);
+	return err;
 }
 
 static void set_parent(struct h2_inode *inode, const struct h2_inode *dir)
