@@ -112,7 +112,8 @@ struct h2_fs *h2_pfs_fs(const struct h2_pfs *pfs);
 
 /*
  * Get an inode by its number; H2_INUM_ROOT is the root directory. Returns 0 and a reference, to
- * be given back with h2_inode_put(); -ENOENT; a damage error; -ENOMEM.
+ * be given back with h2_inode_put(); -ENOENT; a damage error; -ENOMEM. A removed inode can be got
+ * as long as anyone refers to it, and for some time longer.
  */
 int h2_inode_get(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep);
 void h2_inode_put(struct h2_inode *inode); /* NULL is allowed */

@@ -12,7 +12,7 @@
 #include "fs_impl.h"
 
 /* Room for what every commit writes: super-root, PFS roots, the upper levels of the indexes. */
-#define BASE_BYTES (UINT64_C(512) << 10)
+#define BASE_BYTES (UINT64_C(256) << 10)
 /* For each changed inode: itself, and what it changes in the index at worst. */
 #define INODE_BYTES (H2_INODE_SIZE + 8192u)
 

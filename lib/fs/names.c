@@ -17,7 +17,7 @@
 #define UFLAGS_IMMUTABLE 0x00020002u
 #define UFLAGS_NOUNLINK 0x00100010u
 #define PARENTS_MAX 4096u /* how far up we look; iparent is not to be trusted */
-#define OVERHEAD_BYTES (UINT64_C(512) << 10)
+#define OVERHEAD_BYTES (UINT64_C(128) << 10)
 
 static const struct h2_txn_need names_need = {.quads = 1, .bytes = OVERHEAD_BYTES};
 

@@ -17,6 +17,8 @@
 #define RESERVE_MIN (UINT64_C(1) << 20)
 #define RESERVE_MAX (UINT64_C(64) << 20)
 
+#define WORTH_ROTATING (UINT64_C(256) << 10) /* bytes for which closing takes some more commits */
+
 struct h2_txn {
 	/* constant once open */
 	struct h2_volumes *volumes;
@@ -244,7 +246,7 @@ static uint64_t granules_of(uint64_t bytes)
 static bool admit(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)
 {
 	struct h2_txn_need have = txn->owner.needs(txn->owner.user);
-	uint64_t reserve = removes ? txn->reserve_granules / 4 : txn->reserve_granules;
+	uint64_t reserve = removes ? 0 : txn->reserve_granules;
 	bool ok;
 
 	h2_mutex_lock(&txn->lock);
@@ -354,7 +356,7 @@ int h2_txn_close(struct h2_txn *txn, bool abandon)
 	/* Dropped storage comes back by as many commits as there are header copies; one more says so. */
 	h2_space_get_stats(txn->space, &stats);
 	for (unsigned i = 0; i <= h2_volumes_header_copies(txn->volumes) && !err; i++) {
-		if (!abandon && stats.waiting_bytes >= H2_SEGMENT)
+		if (!abandon && stats.waiting_bytes >= WORTH_ROTATING)
 			err = sync_or_force(txn, true);
 	}
 	pthread_cond_destroy(&txn->finished);
