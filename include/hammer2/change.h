@@ -131,6 +131,7 @@ int h2_inode_set_attr(struct h2_inode *inode, const struct h2_set_attr *set);
 
 #define H2_WRITE_APPEND 0x1u     /* at the end of the file, whatever offset says */
 #define H2_WRITE_KEEP_TIMES 0x2u /* leave mtime and ctime alone: the caller sets them */
+#define H2_WRITE_ALLOWED 0x4u    /* the caller has checked the flags of MF 6.6 */
 
 /*
  * Write len bytes at offset of a regular file. Returns len, or less where space ran out part of the

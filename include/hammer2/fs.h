@@ -39,6 +39,7 @@ struct h2_fs_options {
 	size_t dirty_bytes; /* bound on changes kept in memory; 0: H2_DIRTY_DEFAULT */
 	unsigned
 		commit_seconds; /* commit changes not older than this by itself; 0: only when told */
+	bool hold_commits;      /* commit in h2_fs_sync() and h2_fs_close() only: else -ENOSPC */
 	bool no_dedup;          /* do not look for blocks that are stored already */
 };
 

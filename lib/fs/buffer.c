@@ -467,11 +467,12 @@ static int store_batch(struct h2_fs *fs, struct batch *batch)
 		err = encode(inode, b, scratch, &batch->items[i]);
 		scratch += batch->items[i].size;
 	}
+	h2_rwlock_unlock(&inode->lock);
+	/* Without the lock: who has the turn may need it. */
 	wait_turn(fs, batch);
 	if (!err)
 		err = place_and_write(fs, batch);
 	pass_turn(fs);
-	h2_rwlock_unlock(&inode->lock);
 	if (err)
 		return err;
 	h2_rwlock_write(&inode->lock);
@@ -572,9 +573,9 @@ void h2_buffers_throttle(struct h2_fs *fs)
 	if (!below_limit(fs))
 		(void)drain(fs, false, below_limit);
 	/* Inodes and branches leave memory by a commit only. */
-	if (atomic_load(&fs->dirty_inodes) * sizeof(struct h2_inode) +
-		    atomic_load(&fs->branch_bytes) >
-	    fs->dirty_limit)
+	if (!fs->hold_commits && atomic_load(&fs->dirty_inodes) * sizeof(struct h2_inode) +
+						 atomic_load(&fs->branch_bytes) >
+					 fs->dirty_limit)
 		(void)h2_txn_sync(fs->txn);
 }
 

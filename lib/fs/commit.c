@@ -13,8 +13,10 @@
 
 /* Room for what every commit writes: super-root, PFS roots, the upper levels of the indexes. */
 #define BASE_BYTES (UINT64_C(256) << 10)
-/* For each changed inode: itself, and what it changes in the index at worst. */
+/* For each changed inode: itself, and a block of the index and its part of the levels above. */
 #define INODE_BYTES (H2_INODE_SIZE + 8192u)
+/* New ones follow each other: they share blocks of the index. */
+#define NEW_INODE_BYTES (H2_INODE_SIZE + 2 * H2_BLOCKREF_SIZE)
 
 struct encoding {
 	struct h2_fs *fs;
@@ -24,11 +26,13 @@ struct encoding {
 static struct h2_txn_need needs(void *user)
 {
 	struct h2_fs *fs = user;
+	uint64_t all = atomic_load(&fs->dirty_inodes), fresh = atomic_load(&fs->new_inodes);
+	uint64_t old = all > fresh ? all - fresh : 0; /* they are not counted in one step */
 
 	return (struct h2_txn_need){
 		.quads = atomic_load(&fs->buffer_quads),
 		.bytes = atomic_load(&fs->buffer_small) + atomic_load(&fs->branch_bytes) +
-			 atomic_load(&fs->dirty_inodes) * INODE_BYTES + BASE_BYTES,
+			 old * INODE_BYTES + fresh * NEW_INODE_BYTES + BASE_BYTES,
 	};
 }
 
@@ -260,6 +264,8 @@ static void unlist(struct h2_fs *fs, struct h2_inode *inode)
 	inode->dirty = false;
 	h2_mutex_unlock(&fs->dirty_lock);
 	atomic_fetch_sub(&fs->dirty_inodes, 1);
+	if (inode->dirty_new)
+		atomic_fetch_sub(&fs->new_inodes, 1);
 }
 
 static void clean_tree(struct h2_inode *inode)

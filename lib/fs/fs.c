@@ -43,6 +43,7 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	struct h2_txn_owner owner = h2_fs_txn_owner;
 	struct h2_txn_options to = {
 		.commit_seconds = options->commit_seconds,
+		.hold = options->hold_commits,
 		.report = options->report,
 		.report_user = options->report_user,
 	};
@@ -50,6 +51,7 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 
 	if (!h2_volumes_writable(fs->volumes))
 		return -EROFS;
+	fs->hold_commits = options->hold_commits;
 	fs->dirty_limit = options->dirty_bytes ? options->dirty_bytes : H2_DIRTY_DEFAULT;
 	err = h2_space_open(fs->volumes, options->report, options->report_user, &fs->space);
 	if (!err)

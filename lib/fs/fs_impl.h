@@ -35,6 +35,7 @@ struct h2_fs {
 	struct h2_volumes *volumes;
 	struct h2_blocks blocks;
 	size_t dirty_limit; /* bytes */
+	bool hold_commits;  /* also when the limit is passed */
 	struct h2_space *space;
 	struct h2_txn *txn; /* NULL: read-only */
 	struct h2_pool *pool;
@@ -53,7 +54,8 @@ struct h2_fs {
 	_Atomic uint64_t buffer_quads; /* buffers that may need 64 KiB each */
 	_Atomic uint64_t buffer_small; /* room that the smaller ones may need, bytes */
 	_Atomic uint64_t dirty_inodes;
-	_Atomic unsigned drains; /* tasks that are writing buffers */
+	_Atomic uint64_t new_inodes; /* of these, not in the index yet */
+	_Atomic unsigned drains;     /* tasks that are writing buffers */
 
 	struct h2_mutex pfs_lock;
 	/* under pfs_lock */
@@ -146,7 +148,8 @@ struct h2_inode {
 
 	/* under fs->dirty_lock */
 	struct h2_inode *dirty_prev, *dirty_next;
-	bool dirty; /* on the list, which holds a reference */
+	bool dirty;     /* on the list, which holds a reference */
+	bool dirty_new; /* was not in the index when it was put there */
 };
 
 /* ---- the gate and locks ---- */

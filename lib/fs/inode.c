@@ -316,11 +316,12 @@ void h2_inode_attr(struct h2_inode *inode, struct h2_attr *attr)
 void h2_inode_dirty(struct h2_inode *inode)
 {
 	struct h2_fs *fs = h2_inode_fs(inode);
-	bool added = false;
+	bool added = false, is_new = !inode->indexed;
 
 	h2_mutex_lock(&fs->dirty_lock);
 	if (!inode->dirty) {
 		added = inode->dirty = true;
+		inode->dirty_new = !inode->indexed;
 		inode->dirty_prev = fs->dirty_last;
 		inode->dirty_next = NULL;
 		if (fs->dirty_last)
@@ -333,6 +334,8 @@ void h2_inode_dirty(struct h2_inode *inode)
 	if (added) {
 		h2_cache_ref(fs->blocks.cache, &inode->cached);
 		atomic_fetch_add(&fs->dirty_inodes, 1);
+		if (is_new)
+			atomic_fetch_add(&fs->new_inodes, 1);
 	}
 	h2_txn_changed(fs->txn);
 }
@@ -348,7 +351,8 @@ uint64_t h2_now_us(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_REALTIME, &ts);
+	/* The clock by which the kernel stamps files: times of both kinds then never go back. */
+	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 

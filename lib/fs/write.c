@@ -227,8 +227,9 @@ static ssize_t write_part(struct h2_inode *inode, uint64_t offset, const void *b
 	if (append)
 		offset = inode->meta.size;
 	n = check_quota(inode, len);
-	if (inode->meta.uflags & UFLAGS_IMMUTABLE ||
-	    (inode->meta.uflags & UFLAGS_APPEND && offset < inode->meta.size))
+	if (!(flags & H2_WRITE_ALLOWED) &&
+	    (inode->meta.uflags & UFLAGS_IMMUTABLE ||
+	     (inode->meta.uflags & UFLAGS_APPEND && offset < inode->meta.size)))
 		n = -EPERM;
 	else if (offset > H2_FILE_SIZE_MAX || len > H2_FILE_SIZE_MAX - offset)
 		n = -EFBIG;

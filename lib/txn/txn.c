@@ -282,7 +282,8 @@ int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool remove
 			break;
 		/* A commit shrinks what is dirty to what it really needs. */
 		h2_space_get_stats(txn->space, &stats);
-		if (tries-- == 0 || (stats.waiting_bytes == 0 && !atomic_load(&txn->changed)))
+		if (txn->options.hold || tries-- == 0 ||
+		    (stats.waiting_bytes == 0 && !atomic_load(&txn->changed)))
 			return -ENOSPC;
 		if (sync_or_force(txn, true) != 0)
 			return -EROFS;

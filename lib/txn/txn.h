@@ -53,6 +53,7 @@ struct h2_txn_owner {
 
 struct h2_txn_options {
 	unsigned commit_seconds; /* 0: no commits by the clock */
+	bool hold;               /* no commits for want of room either */
 	h2_report_fn *report;    /* may be NULL */
 	void *report_user;
 };
