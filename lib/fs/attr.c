@@ -44,7 +44,6 @@ static int apply(struct h2_inode *inode, const struct h2_set_attr *set)
 		if (set->size > H2_FILE_SIZE_MAX)
 			return -EFBIG;
 		err = h2_file_truncate_locked(inode, set->size);
-		/* A failed one may have changed blocks behind the end already. */
 		if (err)
 			return err;
 		if (set->size != before || !(set->valid & H2_SET_MTIME))
@@ -96,7 +95,8 @@ int h2_inode_set_attr(struct h2_inode *inode, const struct h2_set_attr *set)
 		return err;
 	h2_rwlock_write(&inode->lock);
 	err = apply(inode, set);
-	if (!err)
+	/* Cutting may have failed part of the way, with blocks in buffers. */
+	if (!err || set->valid & H2_SET_SIZE)
 		h2_inode_dirty(inode);
 	h2_rwlock_unlock(&inode->lock);
 	h2_txn_end(fs->txn, &need);

@@ -18,6 +18,10 @@
 /* New ones follow each other: they share blocks of the index. */
 #define NEW_INODE_BYTES (H2_INODE_SIZE + 2 * H2_BLOCKREF_SIZE)
 
+/* How many bytes of buffers a closed gate is worth, and how often we try to get there. */
+#define LITTLE (UINT64_C(4) << 20)
+#define ROUNDS_MAX 4u
+
 struct encoding {
 	struct h2_fs *fs;
 	struct h2_commit *commit;
@@ -38,7 +42,13 @@ static struct h2_txn_need needs(void *user)
 
 static int write_data(void *user)
 {
-	return h2_buffers_drain(user, false);
+	struct h2_fs *fs = user;
+	int err = h2_buffers_drain(fs, false);
+
+	/* What came meanwhile, so that little is left for the closed gate. */
+	for (unsigned i = 0; i < ROUNDS_MAX && !err && atomic_load(&fs->buffer_bytes) > LITTLE; i++)
+		err = h2_buffers_drain(fs, false);
+	return err;
 }
 
 /* ---- encoding ---- */

@@ -16,10 +16,10 @@
 #define UFLAGS_FIXED 0x00060006u /* immutable, append-only */
 #define UFLAGS_IMMUTABLE 0x00020002u
 #define UFLAGS_NOUNLINK 0x00100010u
-#define PARENTS_MAX 4096u /* how far up we look; iparent is not to be trusted */
+#define PARENTS_MAX 1000000u /* how far up we look; iparent is not to be trusted */
 #define OVERHEAD_BYTES (UINT64_C(128) << 10)
 
-static const struct h2_txn_need names_need = {.quads = 1, .bytes = OVERHEAD_BYTES};
+static const struct h2_txn_need names_need = {.bytes = OVERHEAD_BYTES};
 
 /* ---- beginning and ending ---- */
 
@@ -519,6 +519,20 @@ static int check_removal(struct h2_inode *inode, bool directory)
 	return err < 0 ? err : err ? 0 : -ENOTEMPTY;
 }
 
+/* A directory that has itself as an entry is damage; to lock it once more would be the end. */
+static int report_self(struct h2_inode *dir, const struct h2_dirent *ent)
+{
+	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
+	struct h2_blockref ref = {.type = H2_BLOCKREF_DIRENT, .key = ent->key};
+
+	return h2_block_report(h2_inode_blocks(dir), &where, &ref, "dir-loop",
+			       &(struct h2_problem){
+				       .member = "inum",
+				       .expected = "another inode than the directory itself",
+				       .found = ent->inum,
+			       });
+}
+
 static int remove_locked(struct h2_inode *dir, const char *name, size_t len, bool directory,
 			 struct h2_inode **inodep)
 {
@@ -537,6 +551,10 @@ static int remove_locked(struct h2_inode *dir, const char *name, size_t len, boo
 		if (!err)
 			touch_dir(dir);
 		return err;
+	}
+	if (!err && inode == dir) {
+		h2_inode_put(inode);
+		err = report_self(dir, &ent);
 	}
 	if (err)
 		return err;
@@ -722,6 +740,8 @@ static int find_both(struct rename *r, const char *from, size_t from_len, const 
 		err = h2_dir_find(r->from_dir, from, from_len, &r->from);
 	if (!err)
 		err = h2_dirent_find(r->from_dir, &r->from, &r->inode);
+	if (!err && r->inode == r->from_dir)
+		err = report_self(r->from_dir, &r->from);
 	if (err)
 		return err;
 	err = h2_dir_find(r->to_dir, to, to_len, &r->to);
@@ -734,7 +754,9 @@ static int find_both(struct rename *r, const char *from, size_t from_len, const 
 		err = -EEXIST;
 	if (!err && !(flags & H2_RENAME_EXCHANGE))
 		err = check_dir_removal(r->to_dir);
-	return err ? err : h2_dirent_find(r->to_dir, &r->to, &r->target);
+	if (!err)
+		err = h2_dirent_find(r->to_dir, &r->to, &r->target);
+	return !err && r->target == r->to_dir ? report_self(r->to_dir, &r->to) : err;
 }
 
 int h2_rename(struct h2_inode *from_dir, const char *from, size_t from_len, struct h2_inode *to_dir,

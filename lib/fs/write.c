@@ -92,6 +92,7 @@ static int leave_inline(struct h2_inode *inode)
 static int clean_tail(struct h2_inode *inode)
 {
 	uint64_t size = inode->meta.size, key = block_of(size);
+	struct h2_tree_change change = h2_inode_change(inode);
 	struct h2_blockref ref;
 	uint8_t *bytes;
 	size_t len = 0;
@@ -113,7 +114,9 @@ static int clean_tail(struct h2_inode *inode)
 	    !h2_is_zero(bytes + (size - key), len - (size_t)(size - key))) {
 		struct h2_buffer *b;
 
-		err = load_buffer(inode, key, 1, true, &b);
+		err = h2_tree_touch(&change, &inode->u.root, key);
+		if (!err)
+			err = load_buffer(inode, key, 1, true, &b);
 	}
 	free(bytes);
 	return err;
@@ -124,9 +127,16 @@ static int write_block(struct h2_inode *inode, uint64_t key, size_t from, const 
 		       size_t len)
 {
 	uint64_t used = inode->meta.size > key ? inode->meta.size - key : 0;
+	struct h2_tree_change change = h2_inode_change(inode);
 	struct h2_buffer *b;
 	int err;
 
+	/* Damage on the way to the block must show now: when it is stored nobody can be told. */
+	if (!h2_buffer_find(inode, key)) {
+		err = h2_tree_touch(&change, &inode->u.root, key);
+		if (err)
+			return err;
+	}
 	if (from == 0 && len >= used) {
 		/* Nothing of the old contents stays. */
 		b = h2_buffer_make(inode, key, len);
@@ -233,12 +243,13 @@ static ssize_t write_part(struct h2_inode *inode, uint64_t offset, const void *b
 		n = -EPERM;
 	else if (offset > H2_FILE_SIZE_MAX || len > H2_FILE_SIZE_MAX - offset)
 		n = -EFBIG;
-	if (n == 0)
+	if (n == 0) {
 		n = h2_file_write_locked(inode, offset, buf, len);
+		/* Also after an error: a part may be in buffers. */
+		h2_inode_dirty(inode);
+	}
 	if (n > 0 && !(flags & H2_WRITE_KEEP_TIMES))
 		touch_times(inode);
-	if (n > 0)
-		h2_inode_dirty(inode);
 	h2_rwlock_unlock(&inode->lock);
 	h2_txn_end(fs->txn, &need);
 	h2_buffers_throttle(fs);
@@ -274,9 +285,12 @@ ssize_t h2_file_write(struct h2_inode *inode, uint64_t offset, const void *buf, 
 /* Make the block at key zero in [from, to), where it holds anything. */
 static int zero_in_block(struct h2_inode *inode, uint64_t key, size_t from, size_t to)
 {
+	struct h2_tree_change change = h2_inode_change(inode);
 	struct h2_buffer *b;
-	int err = load_buffer(inode, key, 1, false, &b);
+	int err = h2_tree_touch(&change, &inode->u.root, key);
 
+	if (!err)
+		err = load_buffer(inode, key, 1, false, &b);
 	if (err)
 		return err < 0 ? err : 0;
 	if (from < b->room)
@@ -403,10 +417,10 @@ int h2_file_allocate(struct h2_inode *inode, unsigned mode, uint64_t offset, uin
 		return err;
 	h2_rwlock_write(&inode->lock);
 	err = frees ? 0 : check_quota(inode, len);
-	if (!err)
-		err = allocate_locked(inode, mode, offset, offset + len);
 	if (!err) {
-		touch_times(inode);
+		err = allocate_locked(inode, mode, offset, offset + len);
+		if (!err)
+			touch_times(inode);
 		h2_inode_dirty(inode);
 	}
 	h2_rwlock_unlock(&inode->lock);
