@@ -85,18 +85,27 @@ static bool grow_table(struct h2_inode *inode)
 	return true;
 }
 
-/* What a buffer may need on the media, for the reservation: see struct h2_txn_need. */
-static void account(struct h2_fs *fs, uint32_t room, bool add)
+/*
+ * What a buffer may need on the media, for the reservation: see struct h2_txn_need. A file of more
+ * than four blocks needs indirect blocks, at worst one for each further block.
+ */
+static void account(struct h2_fs *fs, const struct h2_buffer *b, bool add)
 {
-	uint64_t small = room < H2_GRANULE ? 2 * (uint64_t)room : room;
-	bool quad = room > H2_GRANULE;
+	uint64_t small = b->room < H2_GRANULE    ? 2 * (uint64_t)b->room
+			 : b->room == H2_GRANULE ? H2_GRANULE
+						 : 0;
+	uint64_t quads = b->room > H2_GRANULE;
 
+	if (b->key >= H2_BLOCKSET_COUNT * (uint64_t)H2_LOGICAL_BLOCK)
+		small += H2_GRANULE;
 	if (add) {
-		atomic_fetch_add(&fs->buffer_bytes, room);
-		atomic_fetch_add(quad ? &fs->buffer_quads : &fs->buffer_small, quad ? 1 : small);
+		atomic_fetch_add(&fs->buffer_bytes, b->room);
+		atomic_fetch_add(&fs->buffer_quads, quads);
+		atomic_fetch_add(&fs->buffer_small, small);
 	} else {
-		atomic_fetch_sub(&fs->buffer_bytes, room);
-		atomic_fetch_sub(quad ? &fs->buffer_quads : &fs->buffer_small, quad ? 1 : small);
+		atomic_fetch_sub(&fs->buffer_bytes, b->room);
+		atomic_fetch_sub(&fs->buffer_quads, quads);
+		atomic_fetch_sub(&fs->buffer_small, small);
 	}
 }
 
@@ -117,10 +126,10 @@ static bool set_room(struct h2_fs *fs, struct h2_buffer *b, size_t room)
 	memset(bytes + b->room, 0, wanted - b->room);
 	free(b->bytes);
 	if (b->room)
-		account(fs, b->room, false);
-	account(fs, wanted, true);
+		account(fs, b, false);
 	b->bytes = bytes;
 	b->room = wanted;
+	account(fs, b, true);
 	return true;
 }
 
@@ -163,12 +172,12 @@ struct h2_buffer *h2_buffer_make(struct h2_inode *inode, uint64_t key, size_t ro
 		b = calloc(1, sizeof(*b));
 		if (!b)
 			return NULL;
+		b->inode = inode;
+		b->key = key;
 		if (!set_room(fs, b, room)) {
 			free(b);
 			return NULL;
 		}
-		b->inode = inode;
-		b->key = key;
 		b->next = *bucket_of(inode, key);
 		*bucket_of(inode, key) = b;
 		inode->buffer_count++;
@@ -193,7 +202,7 @@ void h2_buffer_discard(struct h2_buffer *b)
 		link = &(*link)->next;
 	*link = b->next;
 	inode->buffer_count--;
-	account(fs, b->room, false);
+	account(fs, b, false);
 	free(b->bytes);
 	free(b);
 }

@@ -265,6 +265,17 @@ static int encode(void *user, struct h2_commit *commit)
 
 /* ---- afterwards ---- */
 
+/* The inode's part of what commits need, needs(), is no more. */
+static void discount(struct h2_fs *fs, struct h2_inode *inode)
+{
+	if (inode->settled)
+		return;
+	inode->settled = true;
+	atomic_fetch_sub(&fs->dirty_inodes, 1);
+	if (inode->dirty_new)
+		atomic_fetch_sub(&fs->new_inodes, 1);
+}
+
 static void unlist(struct h2_fs *fs, struct h2_inode *inode)
 {
 	h2_mutex_lock(&fs->dirty_lock);
@@ -272,10 +283,8 @@ static void unlist(struct h2_fs *fs, struct h2_inode *inode)
 			    : &fs->dirty_first) = inode->dirty_next;
 	*(inode->dirty_next ? &inode->dirty_next->dirty_prev : &fs->dirty_last) = inode->dirty_prev;
 	inode->dirty = false;
+	discount(fs, inode);
 	h2_mutex_unlock(&fs->dirty_lock);
-	atomic_fetch_sub(&fs->dirty_inodes, 1);
-	if (inode->dirty_new)
-		atomic_fetch_sub(&fs->new_inodes, 1);
 }
 
 static void clean_tree(struct h2_inode *inode)
@@ -300,6 +309,8 @@ static void encoded(void *user)
 			unlist(fs, inode);
 			inode->dirty_next = fs->reap;
 			fs->reap = inode;
+		} else {
+			discount(fs, inode);
 		}
 	}
 	for (struct h2_pfs *pfs = fs->pfs_list; pfs; pfs = pfs->next) {

@@ -149,6 +149,9 @@ static uint64_t free_bytes(struct h2_fs *fs)
 
 	h2_space_get_stats(fs->space, &space);
 	bytes = space.free_bytes + space.waiting_bytes;
+	/* What newfs counts as free in front of the first whole segment never is (BS 8.7). */
+	pending += (H2_SEGMENT - h2_volumes_header(fs->volumes)->allocator_beg % H2_SEGMENT) %
+		   H2_SEGMENT;
 	return bytes > pending ? bytes - pending : 0;
 }
 

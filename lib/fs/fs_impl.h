@@ -150,6 +150,7 @@ struct h2_inode {
 	struct h2_inode *dirty_prev, *dirty_next;
 	bool dirty;     /* on the list, which holds a reference */
 	bool dirty_new; /* was not in the index when it was put there */
+	bool settled;   /* gone, and commits have nothing more to write for it: not counted */
 };
 
 /* ---- the gate and locks ---- */

@@ -321,7 +321,8 @@ void h2_inode_dirty(struct h2_inode *inode)
 	h2_mutex_lock(&fs->dirty_lock);
 	if (!inode->dirty) {
 		added = inode->dirty = true;
-		inode->dirty_new = !inode->indexed;
+		inode->dirty_new = is_new;
+		inode->settled = false;
 		inode->dirty_prev = fs->dirty_last;
 		inode->dirty_next = NULL;
 		if (fs->dirty_last)
@@ -329,10 +330,15 @@ void h2_inode_dirty(struct h2_inode *inode)
 		else
 			fs->dirty_first = inode;
 		fs->dirty_last = inode;
+		h2_cache_ref(fs->blocks.cache, &inode->cached);
+	} else if (inode->settled && !inode->gone) {
+		/* It has got a name after all. */
+		inode->settled = false;
+		inode->dirty_new = is_new;
+		added = true;
 	}
 	h2_mutex_unlock(&fs->dirty_lock);
 	if (added) {
-		h2_cache_ref(fs->blocks.cache, &inode->cached);
 		atomic_fetch_add(&fs->dirty_inodes, 1);
 		if (is_new)
 			atomic_fetch_add(&fs->new_inodes, 1);

@@ -226,7 +226,7 @@ static ssize_t write_part(struct h2_inode *inode, uint64_t offset, const void *b
 	struct h2_fs *fs = h2_inode_fs(inode);
 	struct h2_txn_need need = {
 		.quads = len / H2_LOGICAL_BLOCK + 2,
-		.bytes = OVERHEAD_BYTES,
+		.bytes = OVERHEAD_BYTES + len / H2_LOGICAL_BLOCK * H2_GRANULE,
 	};
 	bool append = flags & H2_WRITE_APPEND;
 	ssize_t n = h2_txn_begin(fs->txn, &need, false);
