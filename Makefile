@@ -2,7 +2,8 @@
 # missing (tools/packages), or says how to.
 #
 #   make            build; the programs are then in build/bin/
-#   make run        mount IMAGE (default: a small fixture) at MNT (default: ./mnt) and list it
+#   make run        mount IMAGE (default: a new one) at MNT (default: ./mnt), read-write
+#   make demo       a checked tour: format, mount, copy SOURCE (default: /usr/share), compare, fsck
 #   make test       build and run all tests
 #   make sanitize   run the tests under Address-, UndefinedBehavior- and ThreadSanitizer
 #   make fuzz       fuzz for SECONDS (default: 60) each target
@@ -12,11 +13,12 @@
 BUILD ?= build
 IMAGE ?=
 MNT ?= ./mnt
+SOURCE ?=
 SECONDS ?= 60
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all packages run test sanitize fuzz bench install clean
+.PHONY: all packages run demo test sanitize fuzz bench install clean
 
 all: packages
 	@tools/build $(BUILD) --prefix=$(PREFIX)
@@ -26,6 +28,9 @@ packages:
 
 run: all
 	@tools/run "$(BUILD)" "$(MNT)" "$(IMAGE)"
+
+demo: all
+	@tools/demo "$(BUILD)" "$(SOURCE)"
 
 test: all
 	@tools/test "$(BUILD)"

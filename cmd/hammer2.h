@@ -21,20 +21,24 @@ struct options {
 	bool quiet;
 	bool verbose;
 	bool all;
+	bool dry_run;
 	bool empty;
 	bool force;
 	bool long_list;
 	bool recursive;
 	bool tar;
 	bool verify;
+	bool write;         /* no option: the verb changes the filesystem */
 	int header;         /* 1..4; 0: the best */
 	int depth;          /* 0: no bound */
 	int threads;        /* 0: one for each CPU */
 	uint64_t offset;    /* bytes */
 	size_t cache_bytes; /* 0: the library's default */
 	uint64_t min_mirror_tid, min_modify_tid;
-	const char *label; /* NULL: none */
-	const char *path;  /* NULL: none */
+	const char *label;  /* NULL: none */
+	const char *owner;  /* NULL: none */
+	const char *path;   /* NULL: none */
+	const char *script; /* NULL: none */
 };
 
 /* One call of the program. */
@@ -90,6 +94,9 @@ struct h2_pfs_info *target_list_pfs(struct target *target, size_t *count, unsign
 /* "MASTER", or "SNAPSHOT" and the like for other subtypes (BS 10.1). */
 const char *pfs_kind_name(const struct h2_inode_meta *meta);
 
+/* What "hammer2 edit --help" adds: the commands. */
+void edit_usage(FILE *to);
+
 /* Memory or exit. */
 void *must_alloc(void *memory);
 
@@ -97,6 +104,7 @@ void *must_alloc(void *memory);
 
 int verb_cat(struct call *call);
 int verb_dhash(struct call *call);
+int verb_edit(struct call *call);
 int verb_extract(struct call *call);
 int verb_freemap(struct call *call);
 int verb_hash(struct call *call);

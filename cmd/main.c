@@ -31,6 +31,9 @@ enum {
 	HAS_VERIFY = 1u << 18,
 	HAS_HELP = 1u << 19,
 	HAS_VERSION = 1u << 20,
+	HAS_DRY_RUN = 1u << 21,
+	HAS_OWNER = 1u << 22,
+	HAS_SCRIPT = 1u << 23,
 };
 
 #define HAS_VOLUME (HAS_HEADER | HAS_JSON | HAS_OFFSET | HAS_QUIET | HAS_VERBOSE)
@@ -43,6 +46,9 @@ static const struct verb {
 	int (*run)(struct call *call);
 	unsigned options;
 	int args_min, args_max; /* args_max -1: any number */
+	/* Prints what --help adds. Such a verb's first argument is followed by a command with
+	 * options of its own. */
+	void (*commands)(FILE *to);
 } verbs[] = {
 	{"info", "VOLUME...", "what the volumes are: a summary", verb_info, HAS_VOLUME, 1, -1},
 	{"volhdr", "VOLUME...", "every field of the volume headers, and their check codes",
@@ -66,6 +72,9 @@ static const struct verb {
 	{"extract", "SPEC [--path PATH] DEST | --tar",
 	 "copy a PFS or a path out, as files or as a tar stream on standard output", verb_extract,
 	 HAS_FILES | HAS_FORCE | HAS_PATH | HAS_TAR | HAS_THREADS, 1, -1},
+	{"edit", "SPEC COMMAND... | SPEC -f SCRIPT",
+	 "change files and directories: all commands, or nothing", verb_edit,
+	 (HAS_FILES & ~HAS_HEADER) | HAS_DRY_RUN | HAS_OWNER | HAS_SCRIPT, 1, -1, edit_usage},
 	{"hash", "NAME...", "the directory hash of names", verb_hash, HAS_JSON, 1, -1},
 	{"dhash", "NAME...", "the check code of the blocks of long names", verb_dhash, HAS_JSON, 1,
 	 -1},
@@ -91,10 +100,14 @@ static const struct opt {
 	{HAS_CACHE, 0, "cache", "SIZE", "memory for blocks that may be needed again (64M)",
 	 OPT_SIZE, TO(cache_bytes), 1, SIZE_MAX / 2},
 	{HAS_DEPTH, 0, "depth", "N", "at most N levels", OPT_INT, TO(depth), 1, INT32_MAX},
+	{HAS_DRY_RUN, 'n', "dry-run", NULL, "run the commands, but change nothing", OPT_FLAG,
+	 TO(dry_run), 0, 0},
 	{HAS_EMPTY, 0, "empty", NULL, "show empty block references, too", OPT_FLAG, TO(empty), 0,
 	 0},
 	{HAS_FORCE, 'f', "force", NULL, "allow a destination that is not empty", OPT_FLAG,
 	 TO(force), 0, 0},
+	{HAS_SCRIPT, 'f', "file", "SCRIPT", "the commands are in a file; -: standard input",
+	 OPT_TEXT, TO(script), 0, 0},
 	{HAS_HEADER, 0, "header", "N", "use header copy N (1 to 4) instead of the best", OPT_INT,
 	 TO(header), 1, H2_HEADER_COPIES_MAX},
 	{HAS_JSON, 'j', "json", NULL, "JSON output", OPT_FLAG, TO(json), 0, 0},
@@ -106,6 +119,8 @@ static const struct opt {
 	 OPT_U64, TO(min_modify_tid), 0, UINT64_MAX},
 	{HAS_OFFSET, 0, "offset", "BYTES", "where the volume begins in its file", OPT_U64,
 	 TO(offset), 0, INT64_MAX},
+	{HAS_OWNER, 0, "owner", "USER[:GROUP]", "whose new files are (the user who runs this)",
+	 OPT_TEXT, TO(owner), 0, 0},
 	{HAS_PATH, 'p', "path", "PATH", "only that file or directory", OPT_TEXT, TO(path), 0, 0},
 	{HAS_QUIET, 'q', "quiet", NULL, "print less", OPT_FLAG, TO(quiet), 0, 0},
 	{HAS_RECURSIVE, 'R', "recursive", NULL, "subdirectories, too", OPT_FLAG, TO(recursive), 0,
@@ -147,7 +162,7 @@ static void print_option(FILE *to, const struct opt *o)
 static void usage(FILE *to)
 {
 	fputs("usage: hammer2 VERB [options] arguments\n"
-	      "Look at and copy from HAMMER2 volumes that are not mounted. Nothing is changed.\n\n",
+	      "Look at, copy from and edit HAMMER2 volumes that are not mounted.\n\n",
 	      to);
 	for (size_t i = 0; i < VERB_COUNT; i++)
 		fprintf(to, "  %-9s %-32s %s\n", verbs[i].name, verbs[i].args, verbs[i].help);
@@ -164,6 +179,8 @@ static void verb_usage(FILE *to, const struct verb *verb)
 		if (opts[i].bit & (verb->options | HAS_HELP))
 			print_option(to, &opts[i]);
 	}
+	if (verb->commands)
+		verb->commands(to);
 }
 
 /* Take in one option. Returns false where its argument is not what it should be. */
@@ -200,21 +217,37 @@ static bool set_option(struct options *options, const struct opt *o, const char 
 /* The tables that getopt_long() wants. */
 struct getopt_tables {
 	struct option longs[OPT_COUNT + 1];
-	char shorts[2 * OPT_COUNT + 1];
+	char shorts[2 * OPT_COUNT + 2];
 };
 
-static void fill_tables(struct getopt_tables *t)
+/* The option of a letter: that of the verb, where a letter has several meanings. */
+static const struct opt *find_letter(int letter, const struct verb *verb)
+{
+	const struct opt *found = NULL;
+
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		if (opts[i].letter != letter)
+			continue;
+		if (!found || (verb && opts[i].bit & verb->options))
+			found = &opts[i];
+	}
+	return found;
+}
+
+static void fill_tables(struct getopt_tables *t, const struct verb *verb, bool leading)
 {
 	char *s = t->shorts;
 
 	memset(t, 0, sizeof(*t));
+	if (leading)
+		*s++ = '+';
 	for (size_t i = 0; i < OPT_COUNT; i++) {
 		t->longs[i] = (struct option){
 			.name = opts[i].name,
 			.has_arg = opts[i].arg ? required_argument : no_argument,
 			.val = 256 + (int)i,
 		};
-		if (!opts[i].letter)
+		if (!opts[i].letter || find_letter(opts[i].letter, verb) != &opts[i])
 			continue;
 		*s++ = opts[i].letter;
 		if (opts[i].arg)
@@ -222,27 +255,21 @@ static void fill_tables(struct getopt_tables *t)
 	}
 }
 
-static const struct opt *find_opt(int value)
-{
-	if (value >= 256)
-		return &opts[value - 256];
-	for (size_t i = 0; i < OPT_COUNT; i++) {
-		if (opts[i].letter == value)
-			return &opts[i];
-	}
-	return NULL;
-}
-
-/* Options may stand anywhere. Returns false after a message; *given receives their bits. */
-static bool parse_options(struct call *call, int argc, char **argv, unsigned *given)
+/*
+ * Take in the options of argv, whose first item is not looked at: those in front of the first
+ * argument (leading), or all, wherever they stand. verb may be NULL. Returns false after a message;
+ * their bits are added to *given.
+ */
+static bool parse_options(struct call *call, const struct verb *verb, bool leading, int argc,
+			  char **argv, unsigned *given)
 {
 	struct getopt_tables tables;
 	int value;
 
-	fill_tables(&tables);
-	*given = 0;
+	fill_tables(&tables, verb, leading);
+	optind = 0; /* begin anew */
 	while ((value = getopt_long(argc, argv, tables.shorts, tables.longs, NULL)) != -1) {
-		const struct opt *o = find_opt(value);
+		const struct opt *o = value >= 256 ? &opts[value - 256] : find_letter(value, verb);
 
 		if (!o) /* getopt_long() has said what is wrong */
 			return false;
@@ -252,6 +279,34 @@ static bool parse_options(struct call *call, int argc, char **argv, unsigned *gi
 			return false;
 		}
 	}
+	return true;
+}
+
+/*
+ * The options and arguments behind the verb, which is argv[0]. Messages of getopt_long() begin with
+ * that: it becomes the program's name.
+ */
+static bool parse_arguments(struct call *call, const struct verb *verb, int argc, char **argv,
+			    unsigned *given)
+{
+	char *program = call->argv[0], *spec;
+
+	argv[0] = program;
+	if (!parse_options(call, verb, verb->commands != NULL, argc, argv, given))
+		return false;
+	argc -= optind;
+	argv += optind;
+	if (verb->commands && argc > 0) {
+		spec = argv[0];
+		argv[0] = program;
+		if (!parse_options(call, verb, true, argc, argv, given))
+			return false;
+		argc -= optind - 1;
+		argv += optind - 1;
+		argv[0] = spec;
+	}
+	call->argc = argc;
+	call->argv = argv;
 	return true;
 }
 
@@ -289,32 +344,36 @@ static int run_verb(const struct verb *verb, struct call *call)
 
 int main(int argc, char **argv)
 {
-	struct call call = {0};
-	const struct verb *verb;
-	unsigned given;
+	struct call call = {.argc = argc, .argv = argv};
+	const struct verb *verb = NULL;
+	unsigned given = 0;
+	int first;
 
-	if (!parse_options(&call, argc, argv, &given))
+	if (!parse_options(&call, NULL, true, argc, argv, &given))
 		return EXIT_USAGE;
+	first = optind;
+	if (first < argc) {
+		verb = find_verb(argv[first]);
+		if (!verb) {
+			complain("%s: no such verb; \"hammer2 --help\" lists them", argv[first]);
+			return EXIT_USAGE;
+		}
+		call.verb = verb->name;
+		if (!parse_arguments(&call, verb, argc - first, argv + first, &given))
+			return EXIT_USAGE;
+	}
 	if (given & HAS_VERSION) {
 		puts("hammer2 " HAMMER2_VERSION);
 		return EXIT_DONE;
 	}
-	if (optind == argc) {
+	if (!verb) {
 		usage(given & HAS_HELP ? stdout : stderr);
 		return given & HAS_HELP ? EXIT_DONE : EXIT_USAGE;
-	}
-	verb = find_verb(argv[optind]);
-	if (!verb) {
-		complain("%s: no such verb; \"hammer2 --help\" lists them", argv[optind]);
-		return EXIT_USAGE;
 	}
 	if (given & HAS_HELP) {
 		verb_usage(stdout, verb);
 		return EXIT_DONE;
 	}
-	call.verb = verb->name;
-	call.argc = argc - optind - 1;
-	call.argv = argv + optind + 1;
 	if (!check_use(verb, &call, given))
 		return EXIT_USAGE;
 	return run_verb(verb, &call);

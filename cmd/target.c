@@ -115,6 +115,7 @@ static int add_argument(const char *arg, struct h2_spec *all)
 static int open_volumes(struct call *call, struct target *target)
 {
 	const struct h2_volumes_options options = {
+		.write = call->options.write,
 		.offset = call->options.offset,
 		.header_copy = call->options.header,
 		.report = report_volume,
@@ -134,6 +135,8 @@ static int open_fs(struct call *call, struct target *target)
 		.cache_bytes = call->options.cache_bytes,
 		.report = report_block,
 		.report_user = call,
+		.write = call->options.write,
+		.hold_commits = call->options.write, /* a verb does all or nothing */
 	};
 	int err = h2_fs_open(target->volumes, &options, &target->fs);
 

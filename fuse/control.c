@@ -7,6 +7,7 @@
  */
 #include "control.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,6 +23,7 @@
 
 #define PROGRAM "mount.hammer2"
 
+#define PATH_IN_DIRECTORY 22 /* bytes of "/0123456789abcdef.sock" */
 #define IDENTITY_MAX 60 /* bytes of one volume's identity; longer partition names do not exist */
 
 /* A volume is "PATH" or "PATH:PARTITION"; *partition receives what stands behind the colon. */
@@ -118,33 +120,36 @@ static bool directory_usable(const char *path)
 	       (st.st_mode & 077) == 0;
 }
 
-static bool use_directory(struct control_place *place, const char *path)
-{
-	uint64_t hash = hash_text(place->identity);
-	int n, m;
-
-	n = snprintf(place->socket, sizeof(place->socket), "%s/%016" PRIx64 ".sock", path, hash);
-	m = snprintf(place->lock, sizeof(place->lock), "%s/%016" PRIx64 ".lock", path, hash);
-	return n > 0 && (size_t)n < sizeof(place->socket) && m > 0 &&
-	       (size_t)m < sizeof(place->lock) && directory_usable(path);
-}
-
-static bool find_directory(struct control_place *place)
+/* The directory of this user's sockets, made where it does not exist. */
+static bool find_directory(char *path, size_t size)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char path[sizeof(place->socket)];
 	struct stat st;
 	int n;
 
-	if (geteuid() == 0)
-		return use_directory(place, "/run/hammer2");
+	if (geteuid() == 0) {
+		n = snprintf(path, size, "/run/hammer2");
+		return (size_t)n < size && directory_usable(path);
+	}
 	if (runtime && runtime[0] == '/' && stat(runtime, &st) == 0 && st.st_uid == geteuid()) {
-		n = snprintf(path, sizeof(path), "%s/hammer2", runtime);
-		if (n > 0 && (size_t)n < sizeof(path) && use_directory(place, path))
+		n = snprintf(path, size, "%s/hammer2", runtime);
+		if (n > 0 && (size_t)n < size && directory_usable(path))
 			return true;
 	}
-	snprintf(path, sizeof(path), "/tmp/hammer2-%u", geteuid());
-	return use_directory(place, path);
+	n = snprintf(path, size, "/tmp/hammer2-%u", geteuid());
+	return (size_t)n < size && directory_usable(path);
+}
+
+static bool choose_paths(struct control_place *place)
+{
+	char path[sizeof(place->socket) - PATH_IN_DIRECTORY];
+	uint64_t hash = hash_text(place->identity);
+
+	if (!find_directory(path, sizeof(path)))
+		return false;
+	snprintf(place->socket, sizeof(place->socket), "%s/%016" PRIx64 ".sock", path, hash);
+	snprintf(place->lock, sizeof(place->lock), "%s/%016" PRIx64 ".lock", path, hash);
+	return true;
 }
 
 int control_place_init(struct control_place *place, const struct options *options)
@@ -154,7 +159,7 @@ int control_place_init(struct control_place *place, const struct options *option
 	memset(place, 0, sizeof(*place));
 	err = make_identity(place, options);
 	if (!err)
-		place->usable = find_directory(place);
+		place->usable = choose_paths(place);
 	return err;
 }
 
@@ -197,40 +202,75 @@ static bool same_user(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
 }
 
-static struct sockaddr_un address_of(const struct control_place *place)
+static struct sockaddr_un address_of(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	memcpy(address.sun_path, place->socket, sizeof(place->socket));
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	return address;
+}
+
+/* Connect to a server of the same user. Returns a descriptor or -errno. */
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = address_of(path);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
+		err = -errno;
+	else if (!same_user(fd))
+		err = -EPERM;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
 }
 
 int control_connect(const struct control_place *place)
 {
-	struct sockaddr_un address = address_of(place);
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	int err;
+	int fd = connect_to(place->socket);
 
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-		err = -errno;
-		close(fd);
-		if (err != -ECONNREFUSED && err != -ENOENT)
-			return err;
-		unlink(place->socket);
-		return -ENOENT;
+	if (fd != -ECONNREFUSED && fd != -ENOENT)
+		return fd;
+	unlink(place->socket);
+	return -ENOENT;
+}
+
+void control_each_server(bool (*fn)(void *user, int fd), void *user)
+{
+	char path[sizeof(((struct control_place *)0)->socket)];
+	size_t len;
+	struct dirent *ent;
+	bool more = true;
+	DIR *dir;
+
+	if (!find_directory(path, sizeof(path) - PATH_IN_DIRECTORY))
+		return;
+	dir = opendir(path);
+	if (!dir)
+		return;
+	len = strlen(path);
+	while (more && (ent = readdir(dir))) {
+		size_t name_len = strlen(ent->d_name);
+		int fd;
+
+		if (name_len != PATH_IN_DIRECTORY - 1 || !strstr(ent->d_name, ".sock"))
+			continue;
+		snprintf(path + len, sizeof(path) - len, "/%.*s", PATH_IN_DIRECTORY - 1,
+			 ent->d_name);
+		fd = connect_to(path);
+		if (fd >= 0)
+			more = fn(user, fd);
 	}
-	if (!same_user(fd)) {
-		close(fd);
-		return -EPERM;
-	}
-	return fd;
+	closedir(dir);
 }
 
 int control_listen(const struct control_place *place)
 {
-	struct sockaddr_un address = address_of(place);
+	struct sockaddr_un address = address_of(place->socket);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)

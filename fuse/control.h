@@ -10,9 +10,9 @@
  * So two clients never start two servers for one filesystem, and no client talks to a server that
  * is about to go: the server asks for the lock without waiting and stays while a client has it.
  *
- * A conversation: the client sends OPEN with a label and gets a reply with the label chosen; it
- * makes the kernel's mount itself, with its own rights and messages, and sends ATTACH with the
- * FUSE descriptor; the server replies once it serves it.
+ * A conversation: the client sends OPEN with a label and gets a reply with the label chosen and
+ * whether it may be written to; it makes the kernel's mount itself, with its own rights and
+ * messages, and sends ATTACH with the FUSE descriptor; the server replies once it serves it.
  */
 #ifndef FUSE_CONTROL_H
 #define FUSE_CONTROL_H
@@ -24,14 +24,33 @@
 
 #include "options.h"
 
-#define CONTROL_VERSION 1u
+#define CONTROL_VERSION 2u
 #define CONTROL_IDENTITY_SIZE 4096
 
 enum control_type {
-	CONTROL_OPEN = 1, /* identity, label (may be empty), text: the default label */
-	CONTROL_ATTACH,   /* text: the mount point; a descriptor comes with it */
-	CONTROL_REPLY,    /* status, text: an error in words; after OPEN label, cache_bytes */
+	CONTROL_OPEN = 1, /* identity, label (may be empty), terms.writable, text: default label */
+	CONTROL_ATTACH,   /* text: the mount point, terms; a descriptor comes with it */
+	CONTROL_REPLY,    /* status, text: in words; after OPEN label, terms, limits */
 	CONTROL_REFUSE,   /* the server is not the one that the client looked for */
+	CONTROL_WAIT,     /* text: the device of a mount */
+};
+
+#define CONTROL_DEVICE_SIZE 32 /* "MAJOR:MINOR" as mountinfo has it */
+
+/* How a PFS is mounted. */
+struct control_terms {
+	bool writable;
+	bool block; /* the kernel's mount claims the block device; in a reply: it may */
+	bool sync, dirsync;
+	int32_t comp_algo, check_algo; /* of new objects, as in struct h2_new */
+};
+
+/* What the first mount of a filesystem sets for all. */
+struct control_limits {
+	uint64_t cache_bytes;
+	uint64_t dirty_bytes;
+	uint32_t commit_seconds;
+	uint32_t reserved;
 };
 
 struct control_message {
@@ -39,7 +58,8 @@ struct control_message {
 	uint32_t type;
 	int32_t status; /* enum exit_code */
 	uint32_t reserved;
-	uint64_t cache_bytes; /* of the server */
+	struct control_terms terms;
+	struct control_limits limits; /* of the server */
 	char label[256];
 	char text[PATH_MAX];
 	char identity[CONTROL_IDENTITY_SIZE];
@@ -70,6 +90,12 @@ int control_lock(const struct control_place *place, bool wait);
  */
 int control_connect(const struct control_place *place);
 
+/*
+ * Connect to each running server of this user; fn owns the descriptor, and returns whether to go
+ * on.
+ */
+void control_each_server(bool (*fn)(void *user, int fd), void *user);
+
 /* Listen. The caller holds the lock and found no server. Returns a descriptor or -errno. */
 int control_listen(const struct control_place *place);
 
@@ -82,7 +108,7 @@ void control_remove(const struct control_place *place);
 /* Accept a connection of the same user. Returns a descriptor or -errno. */
 int control_accept(int listener);
 
-/* Limit how long a peer may keep us waiting. */
+/* Limit how long a peer may keep us waiting; 0: no limit. */
 void control_set_timeout(int fd, unsigned seconds);
 
 /* Send a message, with a descriptor unless it is -1. Returns 0 or -errno. */

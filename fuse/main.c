@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,6 +27,7 @@
 #include "options.h"
 #include "server.h"
 #include "session.h"
+#include "unmount.h"
 
 #define PROGRAM "mount.hammer2"
 #define SERVER_SECONDS 120 /* how long a server may take to answer */
@@ -132,8 +134,7 @@ static int serve(const struct options *o, const struct control_place *place, int
 	server_talk(server, client);
 	detach();
 	server_run(server);
-	server_free(server);
-	return EXIT_OK;
+	return server_free(server);
 }
 
 /* The lock, and the listening socket of a server to be; either -1 where it cannot be had. */
@@ -185,8 +186,12 @@ static int run_foreground(const struct options *o, const struct control_place *p
 	if (seat.lock >= 0)
 		close(seat.lock);
 	if (server) {
+		int closed;
+
 		server_run(server);
-		server_free(server);
+		closed = server_free(server);
+		if (code == EXIT_OK)
+			code = closed;
 	}
 	return code;
 }
@@ -232,12 +237,13 @@ static int lost_server(const struct options *o, int err)
 }
 
 /* Hand the kernel's mount over. */
-static int hand_over(const struct options *o, const char *dir, int server, int fuse_fd,
-		     struct control_message *m)
+static int hand_over(const struct options *o, const struct control_terms *terms, const char *dir,
+		     int server, int fuse_fd, struct control_message *m)
 {
 	int err;
 
 	control_fill(m, CONTROL_ATTACH, 0, dir);
+	m->terms = *terms;
 	err = control_send(server, m, fuse_fd);
 	if (!err)
 		err = control_receive(server, m, NULL);
@@ -248,20 +254,41 @@ static int hand_over(const struct options *o, const char *dir, int server, int f
 	return EXIT_OK;
 }
 
+static void note_ignored(const struct options *o, const char *option)
+{
+	fprintf(stderr,
+		PROGRAM ": %s: option %s is ignored: the first mount of the filesystem set it\n",
+		o->spec_text, option);
+}
+
+/* What the server has decided differently. */
+static void print_notices(const struct options *o, struct control_message *m)
+{
+	if (o->cache_bytes && m->limits.cache_bytes != o->cache_bytes)
+		note_ignored(o, "cache");
+	if (m->terms.writable && o->dirty_bytes && m->limits.dirty_bytes != o->dirty_bytes)
+		note_ignored(o, "dirty");
+	if (m->terms.writable && o->commit_seconds && m->limits.commit_seconds != o->commit_seconds)
+		note_ignored(o, "commit");
+	log_make_printable(m->text);
+	if (m->text[0])
+		(void)say(EXIT_OK, o->spec_text, m->text);
+}
+
 /* Mount the PFS that the server has agreed to. */
 static int mount_agreed(const struct options *o, const char *dir, int server,
 			struct control_message *m)
 {
+	struct control_terms terms;
 	struct statvfs st;
 	int fuse_fd, code;
 
-	if (o->cache_bytes && m->cache_bytes != o->cache_bytes)
-		(void)say(EXIT_OK, o->spec_text,
-			  "option cache is ignored: the first mount of the filesystem set it");
-	code = session_mount(o, dir, &fuse_fd);
+	print_notices(o, m);
+	options_terms(o, &m->terms, &terms);
+	code = session_mount(o, &terms, dir, &fuse_fd);
 	if (code != EXIT_OK)
 		return code;
-	code = hand_over(o, dir, server, fuse_fd, m);
+	code = hand_over(o, &terms, dir, server, fuse_fd, m);
 	close(fuse_fd);
 	if (code != EXIT_OK) {
 		session_detach_path(dir);
@@ -275,7 +302,6 @@ static int mount_agreed(const struct options *o, const char *dir, int server,
 	return code;
 }
 
-/* Ask for the PFS. Returns an exit code; or -EPIPE where this server will not do it. */
 /* Pass the server's reason on; returns the exit code that goes with it. */
 static int refused(struct control_message *m)
 {
@@ -284,6 +310,7 @@ static int refused(struct control_message *m)
 	return m->status;
 }
 
+/* Ask for the PFS. Returns an exit code; or -EPIPE where this server will not do it. */
 static int talk(const struct options *o, const struct control_place *place, const char *dir,
 		int server)
 {
@@ -296,6 +323,7 @@ static int talk(const struct options *o, const struct control_place *place, cons
 	control_fill(m, CONTROL_OPEN, 0, h2_spec_default_label(&o->spec));
 	if (o->label)
 		snprintf(m->label, sizeof(m->label), "%s", o->label);
+	m->terms.writable = !o->read_only;
 	memcpy(m->identity, place->identity, sizeof(m->identity));
 	err = control_send(server, m, -1);
 	if (!err)
@@ -340,18 +368,39 @@ static int run_client(const struct options *o, const struct control_place *place
 
 /* ---- the rest ---- */
 
-/* mount -o remount: the kernel's own flags can change, nothing else. */
+/*
+ * mount -o remount: the kernel's own flags can change, nothing else. A PFS that was mounted for
+ * writing can become read-only and writable again; the kernel sees to it that nobody writes.
+ */
 static int remount(const struct options *o, const char *dir)
 {
-	unsigned long flags = MS_REMOUNT | MS_RDONLY | (o->nosuid ? MS_NOSUID : 0) |
-			      (o->nodev ? MS_NODEV : 0) | (o->noexec ? MS_NOEXEC : 0);
+	unsigned long flags = MS_REMOUNT | (o->nosuid ? MS_NOSUID : 0) | (o->nodev ? MS_NODEV : 0) |
+			      (o->noexec ? MS_NOEXEC : 0) | (o->noatime ? MS_NOATIME : 0);
+	int root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), code = EXIT_OK;
+	uint32_t writable = 0;
+	struct statvfs st;
 
-	if (o->read_write)
-		return say(EXIT_MOUNT, dir,
-			   "cannot be remounted for writing: " PROGRAM " only reads");
-	if (mount(o->spec_text, dir, NULL, flags, NULL) != 0)
-		return say(errno == EPERM ? EXIT_USAGE : EXIT_MOUNT, dir, strerror(errno));
-	return EXIT_OK;
+	if (root < 0 || fstatvfs(root, &st) != 0 || ioctl(root, OPS_IOC_WRITABLE, &writable) != 0)
+		code = say(errno == EACCES ? EXIT_USAGE : EXIT_MOUNT, dir,
+			   errno == ENOTTY ? "is no mount of " PROGRAM : strerror(errno));
+	else if (o->read_write && !writable)
+		code = say(
+			EXIT_MOUNT, dir,
+			"cannot be remounted for writing, as it was mounted for reading: unmount "
+			"it and mount it again");
+	if (code == EXIT_OK) {
+		if (o->read_only || (!o->read_write && st.f_flag & ST_RDONLY))
+			flags |= MS_RDONLY;
+		flags |= st.f_flag & ST_SYNCHRONOUS ? MS_SYNCHRONOUS : 0;
+		if (mount(o->spec_text, dir, NULL, flags, NULL) != 0)
+			code = say(errno == EPERM ? EXIT_USAGE : EXIT_MOUNT, dir,
+				   errno == EBUSY ? "files are open for writing" : strerror(errno));
+		else if (flags & MS_RDONLY && writable && fsync(root) != 0)
+			code = say(EXIT_MOUNT, dir, strerror(errno));
+	}
+	if (root >= 0)
+		close(root);
+	return code;
 }
 
 static int run(const struct options *o)
@@ -371,18 +420,17 @@ static int run(const struct options *o)
 		return say(EXIT_MOUNT, o->spec_text, "the label is longer than 255 bytes");
 	if (o->foreground)
 		return run_foreground(o, &place, dir);
-	code = run_client(o, &place, dir);
-	/* mount(8) asks for rw whenever it is not told ro, so this cannot be an error. */
-	if (code == EXIT_OK && o->read_write)
-		(void)say(EXIT_OK, o->spec_text, "mounted read-only: " PROGRAM " only reads");
-	return code;
+	return run_client(o, &place, dir);
 }
 
 int main(int argc, char **argv)
 {
+	const char *slash = strrchr(argv[0], '/');
 	struct options options;
 	int code;
 
+	if (strncmp(slash ? slash + 1 : argv[0], "umount.", 7) == 0)
+		return unmount_main(argc, argv);
 	if (options_parse(&options, argc, argv, &code)) {
 		log_init(options.verbose || options.debug);
 		code = run(&options);

@@ -1,45 +1,34 @@
 /*
- * The FUSE operations.
+ * The FUSE operations: names, attributes, and the table of all.
  *
  * Errors: what the library calls damage (-H2_ECHECK, -H2_ECORRUPT, a device's complaint) reaches
- * programs as EIO. A reply never holds less than was asked without the reason being the end of the
- * file: the kernel would take a short read for the end, and fill the page with zeros. So a read
- * that meets damage fails as a whole; for read-ahead the kernel then asks page by page, and every
- * page that can be read is.
+ * programs as EIO.
  *
- * Offsets in directories (BS 4.1): 0 stands before ".", 1 before "..", 2 before the first name,
- * and key + 1 (key without bit 63) behind a name. No state is kept between two requests, so that a
- * listing needs no OPENDIR and can be resumed after a remount. A listing that passed a damaged
- * part must end in EIO, and has to remember that it did: the offset says so. Bit 15 of a name's key
- * is always set, so bits 0 to 15 of key + 1 lie in 0x8001..0xffff, or are 0 with a carry; an offset
- * with those bits in 0x0001..0x8000 is that of the key with bit 15 set, damage seen.
+ * A PFS is changed by the one mount that has it for writing, so what the kernel was told stays true
+ * until the kernel itself changes it, and it knows what its own requests change: it asks again for
+ * the attributes of a directory after a name was made in it. With its writeback cache it also owns
+ * the size and the times of regular files, and tells when it wants them stored.
  */
 #include "ops.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
-#include "log.h"
+#include "ops_impl.h"
 
-#define FOREVER_SECONDS (365.0 * 86400) /* how long names and attributes stay true */
-#define BUFFER_ALIGN 4096u              /* what copying likes best */
-#define FRAGMENT_BYTES 16384u           /* the unit that statfs counts in: a granule */
-#define RESERVE_DIVISOR 20u             /* BS 2.8: kept from unprivileged users */
+#define FRAGMENT_BYTES 16384u /* the unit that statfs counts in: a granule */
+#define RESERVE_DIVISOR 20u   /* BS 2.8: kept from unprivileged users */
 #define DEVICE_MAJOR_MAX 0xfffu
 #define DEVICE_MINOR_MAX 0xfffffu
-
-#define OFFSET_DOT 1
-#define OFFSET_DOTDOT 2
-#define HASH_ALWAYS UINT64_C(0x8000) /* the bit that every name hash has */
+#define TIME_UNIT_NS 1000u /* of the times that are stored */
+#define BACKGROUND_MAX 64u /* reads ahead and writes behind under way at once */
 
 /* ---- errors ---- */
 
-static int errno_for_user(int err)
+int errno_for_user(int err)
 {
 	switch (-err) {
 	case ENOENT:
@@ -49,22 +38,36 @@ static int errno_for_user(int err)
 	case EINVAL:
 	case ENOMEM:
 	case ESTALE:
+	case EEXIST:
+	case ENOTEMPTY:
+	case ENOSPC:
+	case EDQUOT:
+	case EPERM:
+	case EMLINK:
+	case EXDEV:
+	case EFBIG:
+	case EROFS:
+	case EOPNOTSUPP:
+	case ENODEV:
+	case EBUSY:
 		return -err;
 	default:
 		return EIO;
 	}
 }
 
-static void reply_error(fuse_req_t req, int err)
+void reply_error(fuse_req_t req, int err)
 {
 	fuse_reply_err(req, errno_for_user(err));
 }
 
 /* ---- attributes and names ---- */
 
-static struct ops_view *view_of(fuse_req_t req)
+int get_node(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep)
 {
-	return fuse_req_userdata(req);
+	int err = h2_inode_get(view_of(req)->pfs, ino, inodep);
+
+	return err == -ENOENT ? -ESTALE : err;
 }
 
 static struct timespec time_of(uint64_t us)
@@ -86,7 +89,7 @@ static dev_t device_of(const struct h2_attr *attr)
 	return makedev(attr->rmajor, attr->rminor);
 }
 
-static void fill_stat(const struct h2_inode *inode, struct stat *st)
+void fill_stat(const struct ops_view *view, struct h2_inode *inode, struct stat *st)
 {
 	struct h2_attr attr;
 
@@ -105,78 +108,90 @@ static void fill_stat(const struct h2_inode *inode, struct stat *st)
 		.st_mtim = time_of(attr.mtime_us),
 		.st_ctim = time_of(attr.ctime_us),
 	};
+	if (view->nodes && attr.nlink <= 1 && nodes_is_gone(view->nodes, attr.inum))
+		st->st_nlink = 0;
 }
 
-static void fill_entry(const struct h2_inode *inode, struct fuse_entry_param *entry)
+void fill_entry(const struct ops_view *view, struct h2_inode *inode, struct fuse_entry_param *entry)
 {
 	memset(entry, 0, sizeof(*entry));
-	fill_stat(inode, &entry->attr);
+	fill_stat(view, inode, &entry->attr);
 	entry->ino = entry->attr.st_ino;
 	entry->attr_timeout = entry->entry_timeout = FOREVER_SECONDS;
 }
 
-/* Get the inode that a name in dir leads to, "." and ".." included: NFS looks those up. */
-static int get_named(struct h2_pfs *pfs, struct h2_inode *dir, const char *name,
-		     struct h2_inode **inodep)
+/*
+ * Where a reply does not reach the kernel the connection has ended, and with it all that the kernel
+ * knew; so the node need not be forgotten here.
+ */
+void reply_inode(fuse_req_t req, struct h2_inode *inode)
 {
-	struct h2_dirent ent;
-	int err;
-
-	if (strcmp(name, ".") == 0)
-		return h2_inode_get(pfs, h2_inode_meta(dir)->inum, inodep);
-	if (strcmp(name, "..") == 0)
-		return h2_inode_get(pfs, h2_dir_parent(dir), inodep);
-	err = h2_dir_lookup(dir, name, strlen(name), &ent);
-	if (err)
-		return err;
-	return h2_dirent_get(dir, &ent, inodep);
-}
-
-static int look_up(struct h2_pfs *pfs, fuse_ino_t parent, const char *name,
-		   struct fuse_entry_param *entry)
-{
-	struct h2_inode *dir, *inode;
-	int err = h2_inode_get(pfs, parent, &dir);
-
-	if (err)
-		return err == -ENOENT ? -ESTALE : err;
-	err = get_named(pfs, dir, name, &inode);
-	h2_inode_put(dir);
-	if (err)
-		return err;
-	fill_entry(inode, entry);
-	h2_inode_put(inode);
-	return 0;
-}
-
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
+	struct ops_view *view = view_of(req);
 	struct fuse_entry_param entry;
-	int err = look_up(view_of(req)->pfs, parent, name, &entry);
 
-	if (err == -ENOENT) {
-		/* A reply without a node is remembered, an error is not. */
-		memset(&entry, 0, sizeof(entry));
-		entry.entry_timeout = FOREVER_SECONDS;
-		err = 0;
-	}
-	if (err)
-		reply_error(req, err);
+	fill_entry(view, inode, &entry);
+	if (view->nodes && !nodes_add(view->nodes, entry.ino))
+		fuse_reply_err(req, ENOMEM);
 	else
 		fuse_reply_entry(req, &entry);
 }
 
+/* Get the inode that a name in dir leads to, "." and ".." included: NFS looks those up. */
+static int get_named(fuse_req_t req, fuse_ino_t parent, const char *name, struct h2_inode **inodep)
+{
+	struct h2_dirent ent;
+	struct h2_inode *dir;
+	int err = get_node(req, parent, &dir);
+
+	if (err)
+		return err;
+	if (strcmp(name, ".") == 0) {
+		*inodep = dir;
+		return 0;
+	}
+	if (strcmp(name, "..") == 0) {
+		err = h2_inode_get(view_of(req)->pfs, h2_dir_parent(dir), inodep);
+	} else {
+		err = h2_dir_lookup(dir, name, strlen(name), &ent);
+		if (!err)
+			err = h2_dirent_get(dir, &ent, inodep);
+	}
+	h2_inode_put(dir);
+	return err;
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct h2_inode *inode;
+	int err = get_named(req, parent, name, &inode);
+
+	if (err == -ENOENT) {
+		/* A reply without a node is remembered, an error is not. */
+		fuse_reply_entry(req, &(struct fuse_entry_param){.entry_timeout = FOREVER_SECONDS});
+	} else if (err) {
+		reply_error(req, err);
+	} else {
+		reply_inode(req, inode);
+		h2_inode_put(inode);
+	}
+}
+
+static void forget(const struct ops_view *view, fuse_ino_t ino, uint64_t count)
+{
+	if (view->nodes)
+		nodes_forget(view->nodes, ino, count);
+}
+
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
-	(void)ino;
-	(void)nlookup;
+	forget(view_of(req), ino, nlookup);
 	fuse_reply_none(req);
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
-	(void)count;
-	(void)forgets;
+	for (size_t i = 0; i < count; i++)
+		forget(view_of(req), forgets[i].ino, forgets[i].nlookup);
 	fuse_reply_none(req);
 }
 
@@ -184,59 +199,83 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct h2_inode *inode;
 	struct stat st;
-	int err = h2_inode_get(view_of(req)->pfs, ino, &inode);
+	int err = get_node(req, ino, &inode);
 
 	(void)fi;
 	if (err) {
 		reply_error(req, err);
 		return;
 	}
-	fill_stat(inode, &st);
+	fill_stat(view_of(req), inode, &st);
 	h2_inode_put(inode);
 	fuse_reply_attr(req, &st, FOREVER_SECONDS);
 }
 
-static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+static uint64_t min_u64(uint64_t a, uint64_t b)
 {
-	char target[H2_SYMLINK_MAX + 1];
-	struct h2_inode *inode;
-	ssize_t len;
-	int err = h2_inode_get(view_of(req)->pfs, ino, &inode);
+	return a < b ? a : b;
+}
 
-	if (err) {
-		reply_error(req, err);
-		return;
+/* What is left of a quota; 0 is none. */
+static uint64_t quota_left(uint64_t quota, uint64_t used)
+{
+	if (quota == 0)
+		return UINT64_MAX;
+	return quota > used ? quota - used : 0;
+}
+
+/*
+ * What is told of a writable PFS: a quota looks like a smaller volume. Programs take 0 free inodes
+ * for "no file can be made", but there is no limit but space, unless by a quota.
+ */
+static void fill_usage(struct h2_pfs *pfs, uint64_t free_bytes, struct statvfs *st)
+{
+	struct h2_pfs_usage usage;
+	uint64_t left;
+
+	h2_pfs_get_usage(pfs, &usage);
+	if (usage.data_quota) {
+		left = quota_left(usage.data_quota, usage.data_bytes) / FRAGMENT_BYTES;
+		st->f_blocks = min_u64(st->f_blocks, usage.data_quota / FRAGMENT_BYTES);
+		st->f_bfree = min_u64(st->f_bfree, left);
+		st->f_bavail = min_u64(st->f_bavail, left);
 	}
-	len = h2_symlink_read(inode, target, sizeof(target));
-	h2_inode_put(inode);
-	if (len < 0)
-		reply_error(req, (int)len);
-	else
-		fuse_reply_readlink(req, target);
+	st->f_ffree = min_u64(free_bytes / H2_INODE_SIZE,
+			      quota_left(usage.inode_quota, usage.inodes));
+	st->f_favail = st->f_ffree;
+	st->f_files = usage.inodes + st->f_ffree;
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	struct h2_pfs *pfs = view_of(req)->pfs;
+	const struct ops_view *view = view_of(req);
 	struct h2_fs_stats stats;
-	uint64_t free_count, reserve;
+	struct statvfs st = {
+		.f_bsize = H2_LOGICAL_BLOCK,
+		.f_frsize = FRAGMENT_BYTES,
+		.f_namemax = H2_NAME_MAX,
+	};
+	uint64_t reserve;
 
 	(void)ino;
-	h2_fs_get_stats(h2_pfs_fs(pfs), &stats);
-	free_count = stats.free_bytes / FRAGMENT_BYTES;
+	/*
+	 * Space is known exactly after a commit only. And this is the last that umount(8) asks for: the
+	 * kernel itself does not wait for us when it unmounts, but for most mounts umount(8) looks
+	 * at their type first, and so finds everything on the media when it goes on.
+	 */
+	(void)ops_sync(view); /* an error was logged */
+	h2_fs_get_stats(h2_pfs_fs(view->pfs), &stats);
 	reserve = stats.total_bytes / RESERVE_DIVISOR / FRAGMENT_BYTES;
-	fuse_reply_statfs(req, &(struct statvfs){
-				       .f_bsize = H2_LOGICAL_BLOCK,
-				       .f_frsize = FRAGMENT_BYTES,
-				       .f_blocks = stats.total_bytes / FRAGMENT_BYTES,
-				       .f_bfree = free_count,
-				       .f_bavail = free_count > reserve ? free_count - reserve : 0,
-				       .f_files = h2_pfs_get_info(pfs)->ref.inode_count + 1,
-				       .f_namemax = H2_NAME_MAX,
-			       });
+	st.f_blocks = stats.total_bytes / FRAGMENT_BYTES;
+	st.f_bfree = stats.free_bytes / FRAGMENT_BYTES;
+	st.f_bavail = st.f_bfree > reserve ? st.f_bfree - reserve : 0;
+	st.f_files = h2_pfs_get_info(view->pfs)->ref.inode_count + 1;
+	if (view->nodes)
+		fill_usage(view->pfs, stats.free_bytes, &st);
+	fuse_reply_statfs(req, &st);
 }
 
-/* ---- file contents ---- */
+/* ---- the beginning ---- */
 
 /*
  * Where the kernel can do without, it stops asking after the first ENOSYS, and keeps the page
@@ -253,350 +292,71 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_open(req, fi);
 }
 
-static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)ino;
-	if (view_of(req)->no_opendir) {
-		fuse_reply_err(req, ENOSYS);
-		return;
-	}
-	fi->keep_cache = 1;
-	fi->cache_readdir = 1;
-	fuse_reply_open(req, fi);
-}
-
-/* One for each thread; a read is answered before the thread takes the next request. */
-static _Thread_local void *read_buffer;
-static _Thread_local size_t read_buffer_size;
-
-static void *get_read_buffer(size_t size)
-{
-	if (size <= read_buffer_size)
-		return read_buffer;
-	ops_thread_end();
-	size = (size + OPS_READ_MAX - 1) / OPS_READ_MAX * OPS_READ_MAX;
-	read_buffer = aligned_alloc(BUFFER_ALIGN, size);
-	if (read_buffer)
-		read_buffer_size = size;
-	return read_buffer;
-}
-
-void ops_thread_end(void)
-{
-	free(read_buffer);
-	read_buffer = NULL;
-	read_buffer_size = 0;
-}
-
-/* Read all of [offset, offset + len) that lies within the file; bytes read or an error. */
-static ssize_t read_whole(struct h2_inode *inode, uint64_t offset, void *buf, size_t len)
-{
-	uint64_t size = h2_inode_meta(inode)->size;
-	size_t wanted, done = 0;
-
-	if (offset >= size)
-		return 0;
-	wanted = size - offset < len ? (size_t)(size - offset) : len;
-	while (done < wanted) {
-		ssize_t n = h2_file_read(inode, offset + done, (char *)buf + done, wanted - done);
-
-		if (n < 0)
-			return n;
-		if (n == 0)
-			return -EIO;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		    struct fuse_file_info *fi)
-{
-	struct h2_inode *inode;
-	void *buf = get_read_buffer(size);
-	ssize_t n;
-	int err;
-
-	(void)fi;
-	if (!buf) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	err = h2_inode_get(view_of(req)->pfs, ino, &inode);
-	if (err) {
-		reply_error(req, err);
-		return;
-	}
-	n = read_whole(inode, (uint64_t)off, buf, size);
-	h2_inode_put(inode);
-	if (n < 0)
-		reply_error(req, (int)n);
-	else
-		fuse_reply_buf(req, buf, (size_t)n);
-}
-
-/* Where SEEK_DATA or SEEK_HOLE leads from off. Returns 0; 1: to no place in the file; an error. */
-static int seek(struct h2_inode *inode, uint64_t off, int whence, uint64_t *found)
-{
-	uint64_t start, end, size = h2_inode_meta(inode)->size;
-	int err;
-
-	if (whence != SEEK_DATA && whence != SEEK_HOLE)
-		return -EINVAL;
-	if (off >= size)
-		return 1;
-	err = h2_file_next_data(inode, off, whence == SEEK_DATA ? 1 : 0, &start, &end);
-	if (err < 0)
-		return err;
-	if (whence == SEEK_DATA) {
-		*found = start;
-		return err;
-	}
-	*found = err || start > off ? off : end;
-	return 0;
-}
-
-static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-		     struct fuse_file_info *fi)
-{
-	struct h2_inode *inode;
-	uint64_t found = 0;
-	int err = h2_inode_get(view_of(req)->pfs, ino, &inode);
-
-	(void)fi;
-	if (!err) {
-		err = off < 0 ? 1 : seek(inode, (uint64_t)off, whence, &found);
-		h2_inode_put(inode);
-	}
-	if (err > 0)
-		fuse_reply_err(req, ENXIO);
-	else if (err)
-		reply_error(req, err);
-	else
-		fuse_reply_lseek(req, (off_t)found);
-}
-
-/* ---- directories ---- */
-
-struct position {     /* what an offset behind "." and ".." stands for */
-	uint64_t key; /* the first key of interest; bit 63 does not matter */
-	bool damage;  /* damage was met on the way here */
-	bool end;     /* nothing can follow */
-};
-
-static struct position position_of(uint64_t offset)
-{
-	uint64_t low = offset & 0xffff;
-
-	if (offset <= OFFSET_DOTDOT)
-		return (struct position){.key = 0};
-	if (offset == INT64_MAX)
-		return (struct position){.end = true};
-	if (low > 0 && low <= HASH_ALWAYS)
-		return (struct position){.key = offset + HASH_ALWAYS, .damage = true};
-	return (struct position){.key = offset};
-}
-
-/*
- * The offset behind the name with this key, or 0 where there is none that says what it must: only
- * with keys that no name hash gives, on media made to confuse.
- */
-static uint64_t offset_behind(uint64_t key, bool damage)
-{
-	key &= ~H2_KEY_VISIBLE;
-	if (!(key & HASH_ALWAYS))
-		return 0;
-	if (!damage)
-		return key == INT64_MAX ? key : key + 1;
-	return key < 0x10000 ? 0 : key - HASH_ALWAYS + 1;
-}
-
-struct listing { /* a reply being put together */
-	fuse_req_t req;
-	struct h2_pfs *pfs;
-	struct h2_inode *dir;
-	char *buf;
-	size_t size, used;
-	bool plus;
-};
-
-static bool put(struct listing *l, const char *name, const struct fuse_entry_param *entry,
-		uint64_t next)
-{
-	size_t space = l->size - l->used, n;
-
-	if (l->plus)
-		n = fuse_add_direntry_plus(l->req, l->buf + l->used, space, name, entry,
-					   (off_t)next);
-	else
-		n = fuse_add_direntry(l->req, l->buf + l->used, space, name, &entry->attr,
-				      (off_t)next);
-	if (n > space)
-		return false;
-	l->used += n;
-	return true;
-}
-
-static mode_t mode_of(unsigned object_type)
-{
-	static const mode_t modes[] = {
-		[H2_OBJECT_DIRECTORY] = S_IFDIR,    [H2_OBJECT_FILE] = S_IFREG,
-		[H2_OBJECT_FIFO] = S_IFIFO,         [H2_OBJECT_CHAR_DEVICE] = S_IFCHR,
-		[H2_OBJECT_BLOCK_DEVICE] = S_IFBLK, [H2_OBJECT_SYMLINK] = S_IFLNK,
-		[H2_OBJECT_SOCKET] = S_IFSOCK,
-	};
-
-	return object_type < sizeof(modes) / sizeof(modes[0]) ? modes[object_type] : 0;
-}
-
-/*
- * What a listing without attributes tells; also in a listing with them where the inode cannot be
- * read: node 0 makes the kernel look the name up when somebody wants it, and get the error then.
- */
-static void fill_bare(struct fuse_entry_param *entry, uint64_t inum, mode_t mode)
-{
-	memset(entry, 0, sizeof(*entry));
-	entry->attr.st_ino = inum;
-	entry->attr.st_mode = mode;
-}
-
-static bool put_name(struct listing *l, const struct h2_dirent *ent, uint64_t next)
-{
-	struct fuse_entry_param entry;
-	struct h2_inode *inode;
-
-	if (l->plus && h2_inode_get(l->pfs, ent->inum, &inode) == 0) {
-		fill_entry(inode, &entry);
-		h2_inode_put(inode);
-	} else {
-		fill_bare(&entry, ent->inum, mode_of(ent->type));
-	}
-	return put(l, ent->name, &entry, next);
-}
-
-static bool put_dots(struct listing *l, uint64_t offset)
-{
-	struct fuse_entry_param entry;
-
-	if (offset < OFFSET_DOT) {
-		fill_bare(&entry, h2_inode_meta(l->dir)->inum, S_IFDIR);
-		if (!put(l, ".", &entry, OFFSET_DOT))
-			return false;
-	}
-	if (offset < OFFSET_DOTDOT) {
-		fill_bare(&entry, h2_dir_parent(l->dir), S_IFDIR);
-		if (!put(l, "..", &entry, OFFSET_DOTDOT))
-			return false;
-	}
-	return true;
-}
-
-/* Fill the reply with names from the position on. Returns 0, or the error due if none fitted. */
-static int put_names(struct listing *l, struct position pos)
-{
-	struct h2_dir_scan *scan;
-	struct h2_dirent ent;
-	int err;
-
-	if (pos.end)
-		return 0;
-	err = h2_dir_scan_new(l->dir, pos.key, &scan);
-	if (err)
-		return err;
-	while ((err = h2_dir_scan_next(scan, &ent)) != 1) {
-		uint64_t next;
-
-		if (err) {
-			pos.damage = true;
-			continue;
-		}
-		next = offset_behind(ent.key, pos.damage);
-		if (next == 0)
-			pos.damage = true;
-		if (next == 0 || !put_name(l, &ent, next))
-			break;
-	}
-	h2_dir_scan_free(scan);
-	return pos.damage ? -EIO : 0;
-}
-
-static void reply_listing(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
-{
-	struct listing l = {.req = req, .pfs = view_of(req)->pfs, .size = size, .plus = plus};
-	int err;
-
-	l.buf = get_read_buffer(size);
-	if (!l.buf) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	err = h2_inode_get(l.pfs, ino, &l.dir);
-	if (err) {
-		reply_error(req, err);
-		return;
-	}
-	if (off < 0)
-		err = -EINVAL;
-	else if (put_dots(&l, (uint64_t)off))
-		err = put_names(&l, position_of((uint64_t)off));
-	h2_inode_put(l.dir);
-	/* With names in the reply the error waits: resuming behind them meets it again. */
-	if (err && l.used == 0)
-		reply_error(req, err);
-	else
-		fuse_reply_buf(req, l.buf, l.used);
-}
-
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		       struct fuse_file_info *fi)
-{
-	(void)fi;
-	reply_listing(req, ino, size, off, false);
-}
-
-static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-			   struct fuse_file_info *fi)
-{
-	(void)fi;
-	reply_listing(req, ino, size, off, true);
-}
-
-/* ---- the beginning ---- */
-
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const unsigned wanted = FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS |
 				       FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 				       FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
-				       FUSE_CAP_EXPLICIT_INVAL_DATA;
+				       FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_IOCTL_DIR;
 	struct ops_view *view = userdata;
 
 	conn->want |= conn->capable & wanted;
-	/* Attributes that differ would drop the page cache; they never do. */
+	if (view->nodes)
+		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
+	view->writeback = conn->want & FUSE_CAP_WRITEBACK_CACHE;
+	/* Attributes that differ would drop the page cache; only the kernel itself changes them. */
 	conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
 	/*
 	 * Attributes with every listing: left to itself the kernel asks for them in the first batch
 	 * only, and then for each name alone.
 	 */
 	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
+	/* Without opens the kernel has to cut files itself, which it does by setting their size. */
+	conn->want &= ~(unsigned)FUSE_CAP_ATOMIC_O_TRUNC;
+	/* It is the kernel that knows whose write clears the setuid bit. */
+	conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
 	conn->max_readahead = OPS_READ_AHEAD;
 	conn->max_read = OPS_READ_MAX;
+	conn->max_write = OPS_WRITE_MAX;
+	conn->max_background = BACKGROUND_MAX;
+	conn->congestion_threshold = BACKGROUND_MAX / 4 * 3;
+	conn->time_gran = TIME_UNIT_NS;
 	view->no_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
-	view->no_opendir = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
+	view->no_opendir = !view->nodes && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
 }
 
+/*
+ * There is no create: MKNOD does the same without a file handle, which the kernel would give back
+ * in a request of its own. There is no flush and no release: closing sends what the kernel still
+ * has to write, and there is nothing else to do.
+ */
 const struct fuse_lowlevel_ops ops_table = {
 	.init = op_init,
+	.destroy = op_destroy,
 	.lookup = op_lookup,
 	.forget = op_forget,
 	.forget_multi = op_forget_multi,
 	.getattr = op_getattr,
+	.setattr = op_setattr,
 	.readlink = op_readlink,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.symlink = op_symlink,
+	.rename = op_rename,
+	.link = op_link,
 	.open = op_open,
 	.read = op_read,
+	.write = op_write,
+	.fsync = op_fsync,
+	.fsyncdir = op_fsync,
 	.statfs = op_statfs,
 	.opendir = op_opendir,
 	.readdir = op_readdir,
 	.readdirplus = op_readdirplus,
+	.ioctl = op_ioctl,
+	.fallocate = op_fallocate,
+	.copy_file_range = op_copy_file_range,
 	.lseek = op_lseek,
 };

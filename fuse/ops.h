@@ -1,8 +1,8 @@
 /*
  * The FUSE operations: what the kernel asks, answered from the library.
  *
- * FUSE's node id is the inode number, so there is no table of nodes, forgetting means nothing, and
- * NFS file handles outlive a remount. The volume does not change while it is open, so the kernel is
+ * FUSE's node id is the inode number, so finding an inode needs no table, and NFS file handles
+ * outlive a remount. Whatever changes a mounted PFS goes through its one mount, so the kernel is
  * told to keep whatever it has learned, missing names included.
  */
 #ifndef FUSE_OPS_H
@@ -12,6 +12,9 @@
 #include <fuse_lowlevel.h>
 #include <hammer2/fs.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
+
+#include "nodes.h"
 
 /*
  * Bytes of one read. A read is the work of one thread, so read-ahead of OPS_READ_AHEAD comes in
@@ -19,14 +22,36 @@
  */
 #define OPS_READ_MAX (256u << 10)
 #define OPS_READ_AHEAD (1024u << 10)
+#define OPS_WRITE_MAX (1024u << 10) /* bytes of one write: as much as FUSE can carry */
 
-struct ops_view {           /* the userdata of a FUSE session */
-	struct h2_pfs *pfs; /* constant */
-	bool no_open;       /* set by the kernel's first request, then constant */
+/*
+ * An ioctl of any directory: whether the PFS is mounted for writing (1) or was mounted for reading
+ * (0), which remounting cannot change.
+ */
+#define OPS_IOC_WRITABLE _IOR('H', 0xf0, uint32_t)
+
+struct ops_view { /* the userdata of a FUSE session */
+	/* set at start, then constant */
+	struct h2_pfs *pfs;
+	struct nodes *nodes; /* NULL: mounted for reading */
+	bool sync;           /* every change is durable before it is answered */
+	bool dirsync;        /* every change but those of file contents is */
+	bool destroy_syncs;  /* the kernel's unmount waits for the answer to its last request */
+	int comp_algo, check_algo; /* of new objects: as in struct h2_new */
+
+	/* set by the kernel's first request, then constant */
+	bool no_open;
 	bool no_opendir;
+	bool writeback; /* the kernel keeps what is written, and the times of files */
 };
 
 extern const struct fuse_lowlevel_ops ops_table;
+
+/*
+ * Make what was changed durable. An error that nobody else is told of is logged. Returns 0, or what
+ * users are to see, as a negative errno.
+ */
+int ops_sync(const struct ops_view *view);
 
 /* Release what a thread that served requests keeps for the next one. */
 void ops_thread_end(void);

@@ -1,9 +1,11 @@
 /*
- * Options. What mount(8) and fstab(5) hand on and what has no meaning for a filesystem that is
- * only read is accepted and dropped; what protects the system is passed to the kernel; what nobody
- * knows is an error, because a misspelt option must not pass for a granted one.
+ * Options. What mount(8) and fstab(5) hand on and what has no meaning here is accepted and dropped;
+ * what protects the system is passed to the kernel; what nobody knows is an error, because a
+ * misspelt option must not pass for a granted one.
  */
 #include "options.h"
+
+#include "control.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -15,23 +17,31 @@
 #include <unistd.h>
 
 #define PROGRAM "mount.hammer2"
+#define COMMIT_SECONDS_MAX 86400
 
 static const char usage_text[] =
 	"Usage: " PROGRAM " VOLUME[:VOLUME...][@LABEL] DIRECTORY [options]\n"
 	"\n"
-	"Mount a PFS of a HAMMER2 filesystem for reading.\n"
+	"Mount a PFS of a HAMMER2 filesystem.\n"
 	"\n"
 	"  -o OPTION[,OPTION...]\n"
 	"       pfs=LABEL        the PFS to mount, as @LABEL\n"
 	"       offset=BYTES     where the volume begins in its file\n"
 	"       header=N         use header copy N (1..4) instead of the newest good one\n"
+	"       ro, rw           for reading only, or also for writing (the default)\n"
 	"       cache=SIZE       memory for blocks (suffixes K, M, G); default 64M\n"
+	"       dirty=SIZE       memory for changes not yet written; default 128M\n"
+	"       commit=SECONDS   write changes after that time at the latest; default 5\n"
+	"       compress=METHOD  of new files: none, zero, lz4, zlib or zlib:1 to zlib:9\n"
+	"       check=METHOD     of new files: none, disabled, crc32, xxhash64 or sha192\n"
+	"       sync, dirsync    changes (of names) are durable before they are answered\n"
 	"       allow_other      let other users in (default for root)\n"
 	"       noallow_other    do not\n"
 	"       and the generic options of mount(8)\n"
 	"  -f, --foreground      stay in the foreground\n"
 	"  -d, --debug           as -f, and print every request\n"
-	"  -r, --read-only       mount for reading (always so)\n"
+	"  -r, --read-only       mount for reading only, as -o ro\n"
+	"  -w                    mount for writing, as -o rw\n"
 	"  -s                    ignore unknown options\n"
 	"  -v, --verbose         also print notes\n"
 	"  -n, -N NS, -t TYPE    accepted and ignored, for mount(8)\n"
@@ -106,6 +116,74 @@ static bool set_cache(struct options *o, const char *value)
 	return true;
 }
 
+static bool set_dirty(struct options *o, const char *value)
+{
+	uint64_t size;
+
+	if (!parse_size(value, &size) || size == 0 || size > SIZE_MAX / 2)
+		return false;
+	o->dirty_bytes = (size_t)size;
+	return true;
+}
+
+/* 0 is the default, as with other filesystems. */
+static bool set_commit(struct options *o, const char *value)
+{
+	char *end;
+	unsigned long seconds;
+
+	if (*value < '0' || *value > '9')
+		return false;
+	errno = 0;
+	seconds = strtoul(value, &end, 10);
+	if (errno || *end || seconds > COMMIT_SECONDS_MAX)
+		return false;
+	o->commit_seconds = (unsigned)seconds;
+	return true;
+}
+
+struct method {
+	const char *name;
+	int algo;
+};
+
+static bool set_method(const struct method *methods, size_t count, const char *value, int *algo)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(methods[i].name, value) == 0) {
+			*algo = methods[i].algo;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* MF 6.8: the level stands above the method. */
+static bool set_compress(struct options *o, const char *value)
+{
+	static const struct method methods[] = {
+		{"none", H2_COMP_NONE}, {"zero", H2_COMP_AUTOZERO}, {"autozero", H2_COMP_AUTOZERO},
+		{"lz4", H2_COMP_LZ4},   {"zlib", H2_COMP_ZLIB},
+	};
+
+	if (strncmp(value, "zlib:", 5) == 0 && value[5] >= '1' && value[5] <= '9' && !value[6]) {
+		o->comp_algo = (value[5] - '0') << 4 | H2_COMP_ZLIB;
+		return true;
+	}
+	return set_method(methods, sizeof(methods) / sizeof(methods[0]), value, &o->comp_algo);
+}
+
+static bool set_check(struct options *o, const char *value)
+{
+	static const struct method methods[] = {
+		{"none", H2_CHECK_NONE},     {"disabled", H2_CHECK_DISABLED},
+		{"crc32", H2_CHECK_ISCSI32}, {"xxhash64", H2_CHECK_XXHASH64},
+		{"sha192", H2_CHECK_SHA192},
+	};
+
+	return set_method(methods, sizeof(methods) / sizeof(methods[0]), value, &o->check_algo);
+}
+
 static bool set_header(struct options *o, const char *value)
 {
 	if (value[0] < '1' || value[0] > '4' || value[1])
@@ -129,6 +207,11 @@ FLAG_SETTER(set_nodev, nodev, true)
 FLAG_SETTER(set_dev, nodev, false)
 FLAG_SETTER(set_noexec, noexec, true)
 FLAG_SETTER(set_exec, noexec, false)
+FLAG_SETTER(set_noatime, noatime, true)
+FLAG_SETTER(set_atime, noatime, false)
+FLAG_SETTER(set_sync, sync, true)
+FLAG_SETTER(set_async, sync, false)
+FLAG_SETTER(set_dirsync, dirsync, true)
 FLAG_SETTER(set_remount, remount, true)
 
 /* fstab's "user" and its kin mean all three unless a later option says otherwise. */
@@ -159,6 +242,13 @@ static const struct option_row rows[] = {
 	{"offset", VALUE_NEEDED, set_offset},
 	{"cache", VALUE_NEEDED, set_cache},
 	{"header", VALUE_NEEDED, set_header},
+	{"dirty", VALUE_NEEDED, set_dirty},
+	{"commit", VALUE_NEEDED, set_commit},
+	{"compress", VALUE_NEEDED, set_compress},
+	{"check", VALUE_NEEDED, set_check},
+	{"sync", VALUE_NONE, set_sync},
+	{"async", VALUE_NONE, set_async},
+	{"dirsync", VALUE_NONE, set_dirsync},
 	{"allow_other", VALUE_NONE, set_allow_other},
 	{"noallow_other", VALUE_NONE, clear_allow_other},
 	{"default_permissions", VALUE_NONE, NULL}, /* always so */
@@ -196,9 +286,9 @@ static const struct option_row rows[] = {
 	{"blksize", VALUE_NEEDED, NULL},
 	{"silent", VALUE_NONE, NULL},
 	{"loud", VALUE_NONE, NULL},
-	/* Times of access and the order of writes are no matter for a mount that only reads. */
-	{"atime", VALUE_NONE, NULL},
-	{"noatime", VALUE_NONE, NULL},
+	/* Times of access are never kept: the kernel is told so. */
+	{"atime", VALUE_NONE, set_atime},
+	{"noatime", VALUE_NONE, set_noatime},
 	{"diratime", VALUE_NONE, NULL},
 	{"nodiratime", VALUE_NONE, NULL},
 	{"relatime", VALUE_NONE, NULL},
@@ -207,9 +297,6 @@ static const struct option_row rows[] = {
 	{"nostrictatime", VALUE_NONE, NULL},
 	{"lazytime", VALUE_NONE, NULL},
 	{"nolazytime", VALUE_NONE, NULL},
-	{"sync", VALUE_NONE, NULL},
-	{"async", VALUE_NONE, NULL},
-	{"dirsync", VALUE_NONE, NULL},
 	{"iversion", VALUE_NONE, NULL},
 	{"noiversion", VALUE_NONE, NULL},
 	{"nomand", VALUE_NONE, NULL},
@@ -381,6 +468,7 @@ bool options_parse(struct options *o, int argc, char **argv, int *code)
 
 	memset(o, 0, sizeof(*o));
 	o->allow_other = geteuid() == 0;
+	o->comp_algo = o->check_algo = H2_INHERIT;
 	/* An unprivileged mount is nosuid and nodev whatever is asked, fusermount3 sees to it. */
 	o->nosuid = o->nodev = geteuid() != 0;
 	while ((c = getopt_long(argc, argv, "fdrwsvnN:t:o:hV", longs, NULL)) != -1) {
@@ -393,10 +481,10 @@ bool options_parse(struct options *o, int argc, char **argv, int *code)
 			o->foreground = true;
 			break;
 		case 'r':
-			o->read_only = true;
+			set_ro(o, NULL);
 			break;
 		case 'w':
-			o->read_write = true;
+			set_rw(o, NULL);
 			break;
 		case 's':
 			o->sloppy = true;
@@ -441,15 +529,37 @@ void options_fini(struct options *o)
 	free(o->security);
 }
 
-char *options_for_fuse(const struct options *o)
+void options_terms(const struct options *o, const struct control_terms *granted,
+		   struct control_terms *terms)
 {
-	size_t size = 2 * strlen(o->spec_text) + (o->security ? strlen(o->security) : 0) + 160;
+	*terms = (struct control_terms){
+		.writable = granted->writable && !o->read_only,
+		.block = granted->block,
+		.sync = o->sync,
+		.dirsync = o->dirsync,
+		.comp_algo = o->comp_algo,
+		.check_algo = o->check_algo,
+	};
+}
+
+char *options_for_fuse(const struct options *o, bool writable, bool block)
+{
+	size_t size = 2 * strlen(o->spec_text) + (o->security ? strlen(o->security) : 0) + 200;
 	char *text = malloc(size), *p = text;
 
 	if (!text)
 		return NULL;
-	p = stpcpy(p, "ro,default_permissions,subtype=hammer2,fsname=");
-	for (const char *s = o->spec_text; *s; s++) {
+	p = stpcpy(p, writable ? "rw" : "ro");
+	if (block)
+		p = stpcpy(p, ",blkdev,blksize=4096");
+	if (writable && o->sync)
+		p = stpcpy(p, ",sync");
+	if (writable && o->dirsync)
+		p = stpcpy(p, ",dirsync");
+	if (o->noatime)
+		p = stpcpy(p, ",noatime");
+	p = stpcpy(p, ",default_permissions,subtype=hammer2,fsname=");
+	for (const char *s = block ? o->spec.volumes[0] : o->spec_text; *s; s++) {
 		if (*s == ',' || *s == '\\')
 			*p++ = '\\';
 		*p++ = *s;

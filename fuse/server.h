@@ -23,8 +23,11 @@ void server_talk(struct server *server, int fd);
 /* Serve what comes until the last PFS is unmounted, or a signal asks to end. */
 void server_run(struct server *server);
 
-/* Close everything. */
-void server_free(struct server *server);
+/*
+ * Write what was changed and close everything. Returns EXIT_OK; or EXIT_MOUNT, after a message,
+ * where changes are lost.
+ */
+int server_free(struct server *server);
 
 /*
  * Mount the PFS that the options name on dir from within the server's own process. Returns an

@@ -2,17 +2,22 @@
  * A mounted PFS and its threads.
  *
  * Waking another thread costs more than answering most requests, so a pool that takes turns is
- * slow. Here one thread at a time, the leader, takes requests from the kernel and answers names and
- * attributes itself. Before it turns to something longer (file contents, listings) it lets another
- * thread lead. When names and attributes turn out slow, because they come from a disk, the leader
- * lets go before those too, until they are fast again; so a cold cache is read by all threads and a
- * warm one is served by the thread whose CPU has it.
+ * slow. Here one thread at a time, the leader, takes requests from the kernel and answers names,
+ * attributes and pieces of files itself, changes of them included. Before it turns to something
+ * longer (more of a file, listings, whatever waits for a commit) it lets another thread lead. When
+ * short requests turn out slow, because they come from a disk or because changes have to wait for
+ * space in memory, the leader lets go before those too, until they are fast again; so a cold cache
+ * is read by all threads and a warm one is served by the thread whose CPU has it.
+ *
+ * Nothing that a request waits for is done by another request: commits have threads of their own in
+ * the library. So threads that wait, even all of them, only make others wait as long.
  */
 #include "session.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -22,28 +27,36 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "flusher.h"
 #include "log.h"
 #include "ops.h"
 
 #define PROGRAM "mount.hammer2"
-#define THREADS_MIN 4
+#define THREADS_MIN 8 /* some may be waiting for a commit */
 #define THREADS_MAX 16
 #define WAKE_SIGNAL SIGUSR1
-#define SLOW_NS 300000  /* a request that takes longer has waited for a disk */
-#define SLOW_MEMORY 64u /* how many requests that is remembered for */
+#define DIRTY_PERCENT 10   /* of the kernel's limit for what is to be written */
+#define SLOW_NS 300000     /* a request that takes longer has waited for a disk */
+#define SHORT_BYTES 20480u /* reading or writing up to that much is as fast as the rest */
+#define SLOW_MEMORY 64u    /* how many requests that is remembered for */
 
 struct session {
 	/* set at start, then constant */
 	struct fuse_session *fuse;
 	struct ops_view view;
+	struct flusher *flusher; /* NULL: mounted for reading */
+	struct control_terms terms;
 	char *dir;
-	char dev[32]; /* "MAJOR:MINOR" of the mount; empty: not found */
+	char dev[CONTROL_DEVICE_SIZE]; /* "MAJOR:MINOR" of the mount; empty: not found */
 	int event_fd;
 	unsigned threads_count;
 	pthread_t threads[THREADS_MAX];
@@ -76,11 +89,12 @@ static struct fuse_session *new_fuse_session(const char *o, bool debug, void *us
 	return fuse;
 }
 
-int session_mount(const struct options *options, const char *dir, int *fdp)
+int session_mount(const struct options *options, const struct control_terms *terms, const char *dir,
+		  int *fdp)
 {
 	struct ops_view unused = {.pfs = NULL};
 	struct fuse_session *fuse;
-	char *text = options_for_fuse(options);
+	char *text = options_for_fuse(options, terms->writable, terms->block);
 	int fd = -1;
 
 	if (!text)
@@ -143,7 +157,7 @@ static void unescape(char *text)
 static void each_mount(bool (*fn)(void *user, const char *dev, const char *dir), void *user)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL, dev[32];
+	char *line = NULL, dev[CONTROL_DEVICE_SIZE];
 	size_t size = 0;
 	bool more = true;
 
@@ -181,30 +195,107 @@ static bool detach_if_ours(void *user, const char *dev, const char *dir)
 	return true;
 }
 
-void session_unmount(struct session *s)
+/* Open the root of what is mounted on the session's directory if that is still the session's. */
+static int open_root(const struct session *s)
 {
-	if (s->dev[0])
-		each_mount(detach_if_ours, s);
+	int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char dev[sizeof(s->dev)];
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0) {
+		snprintf(dev, sizeof(dev), "%u:%u", major(st.st_dev), minor(st.st_dev));
+		if (strcmp(dev, s->dev) == 0)
+			return fd;
+	}
+	close(fd);
+	return -1;
 }
 
 /*
- * Let the kernel read ahead OPS_READ_AHEAD; it grants 128 KiB to whom merely asks. Only
- * possible once it has got the answer to its first request, and only for root.
+ * A process that makes the kernel write what it has cached of the mount, tells so, and does it again
+ * when told to. It is not this one that waits for the kernel here: if it were killed meanwhile, its
+ * own wait would keep the connection open that it waits for. So the child must not have it open.
+ * Returns a socket to it, or -1.
  */
-static void tune_read_ahead(const struct session *s)
+static int start_writer(const struct session *s)
 {
-	char path[80], text[16];
+	int pair[2], root;
+	char byte = 0;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		(void)dup2(pair[1], STDIN_FILENO);
+		(void)close_range(STDERR_FILENO + 1, ~0u, 0);
+		root = open_root(s);
+		if (root >= 0) {
+			(void)syncfs(root); /* errors come with the requests, too */
+			if (send(STDIN_FILENO, &byte, 1, MSG_NOSIGNAL) == 1 &&
+			    recv(STDIN_FILENO, &byte, 1, 0) == 1)
+				(void)syncfs(root);
+		}
+		_exit(0);
+	}
+	close(pair[1]);
+	if (pid > 0)
+		return pair[0];
+	close(pair[0]);
+	return -1;
+}
+
+/*
+ * Programs may have files open, and the kernel then has changes of them that nobody will write once
+ * the threads have ended: before and after new opens become impossible it is told to write them.
+ */
+void session_unmount(struct session *s)
+{
+	int writer = s->terms.writable ? start_writer(s) : -1;
+	char byte = 0;
+
+	if (writer >= 0)
+		(void)recv(writer, &byte, 1, 0); /* or the end of the child */
+	if (s->dev[0])
+		each_mount(detach_if_ours, s);
+	if (writer >= 0) {
+		if (send(writer, &byte, 1, MSG_NOSIGNAL) == 1)
+			(void)recv(writer, &byte, 1, 0);
+		close(writer);
+	}
+}
+
+/* Set one of the figures of how the kernel caches the mount's files. */
+static void tune_figure(const struct session *s, const char *name, unsigned value)
+{
+	char path[96], text[16];
 	int fd, len;
 
-	len = snprintf(text, sizeof(text), "%u", OPS_READ_AHEAD >> 10);
-	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", s->dev);
-	fd = s->dev[0] ? open(path, O_WRONLY | O_CLOEXEC) : -1;
-	if (fd < 0)
+	len = snprintf(text, sizeof(text), "%u", value);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%s%s/%s", s->dev,
+		 s->terms.block ? "-fuseblk" : "", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	/* The system's default does no harm but for speed. */
+	if (fd < 0 || write(fd, text, (size_t)len) < 0)
+		log_line(LOG_INFO, "%s: %s stays at the system's default", s->dir, name);
+	if (fd >= 0)
+		close(fd);
+}
+
+/*
+ * Let the kernel read ahead OPS_READ_AHEAD, where it grants 128 KiB to whom merely asks, and keep
+ * more that is to be written than its 1 % of all such memory. Only possible once it has got the
+ * answer to its first request, and only for root.
+ */
+static void tune_cache(const struct session *s)
+{
+	if (geteuid() != 0 || !s->dev[0])
 		return;
-	/* A smaller read-ahead does no harm. */
-	if (write(fd, text, (size_t)len) < 0)
-		log_line(LOG_INFO, "%s: read-ahead stays at the system's default", s->dir);
-	close(fd);
+	tune_figure(s, "read_ahead_kb", OPS_READ_AHEAD >> 10);
+	if (s->terms.writable)
+		tune_figure(s, "max_ratio", DIRTY_PERCENT);
 }
 
 /* ---- threads ---- */
@@ -220,6 +311,12 @@ void session_prepare_process(void)
 
 	sigaction(WAKE_SIGNAL, &act, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/*
+	 * Memory that we need while the kernel is short of it must not be had by writing to ourselves,
+	 * and our own writes must not wait until the kernel has less to write to us. Only root may
+	 * have that; others can do without, as most FUSE servers do.
+	 */
+	(void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 }
 
 static uint32_t opcode_of(const struct fuse_buf *buf)
@@ -232,10 +329,83 @@ static uint32_t opcode_of(const struct fuse_buf *buf)
 	return header.opcode;
 }
 
-static bool is_long(uint32_t opcode)
+/* How many bytes a request to read asks for. */
+static uint32_t read_size(const struct fuse_buf *buf)
 {
-	return opcode == FUSE_READ || opcode == FUSE_READDIR || opcode == FUSE_READDIRPLUS ||
-	       opcode == FUSE_LSEEK || opcode == 0;
+	struct fuse_read_in in;
+
+	if (buf->size < sizeof(struct fuse_in_header) + sizeof(in))
+		return 0;
+	memcpy(&in, (const char *)buf->mem + sizeof(struct fuse_in_header), sizeof(in));
+	return in.size;
+}
+
+/* Whether another thread shall lead before the request is looked at. */
+static bool is_long(const struct session *s, const struct fuse_buf *buf)
+{
+	switch (opcode_of(buf)) {
+	case 0:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+	case FUSE_LSEEK:
+	case FUSE_FSYNC:
+	case FUSE_FSYNCDIR:
+	case FUSE_SYNCFS:
+	case FUSE_FALLOCATE:
+	case FUSE_COPY_FILE_RANGE:
+	case FUSE_DESTROY:
+		return true;
+	case FUSE_READ:
+		return read_size(buf) > SHORT_BYTES;
+	case FUSE_WRITE:
+		return buf->size > SHORT_BYTES;
+	case FUSE_STATFS:
+		return s->terms.writable; /* it comes with a commit */
+	case FUSE_SETATTR:
+	case FUSE_MKNOD:
+	case FUSE_MKDIR:
+	case FUSE_SYMLINK:
+	case FUSE_LINK:
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+	case FUSE_IOCTL:
+		return s->view.sync || s->view.dirsync; /* each waits for a commit */
+	default:
+		return false;
+	}
+}
+
+/* Answer a request that libfuse does not get to see. */
+static void reply_to(const struct session *s, const struct fuse_buf *buf, int err)
+{
+	struct fuse_in_header in;
+	struct fuse_out_header out;
+
+	memcpy(&in, buf->mem, sizeof(in));
+	out = (struct fuse_out_header){.len = sizeof(out), .error = err, .unique = in.unique};
+	/* A reply that is not wanted any more is refused. */
+	(void)!write(fuse_session_fd(s->fuse), &out, sizeof(out));
+}
+
+/*
+ * Answer a request. syncfs(2) is one that libfuse does not know; kernels send it only for some
+ * mounts, and for the others just write what they have cached.
+ */
+static void process(struct session *s, const struct fuse_buf *buf)
+{
+	int err;
+
+	if (opcode_of(buf) == FUSE_SYNCFS) {
+		reply_to(s, buf, ops_sync(&s->view));
+	} else if (s->flusher && flusher_wants(buf)) {
+		err = flusher_add(s->flusher, buf);
+		if (err)
+			reply_to(s, buf, err);
+	} else {
+		fuse_session_process_buf(s->fuse, buf);
+	}
 }
 
 static uint64_t now_ns(void)
@@ -252,7 +422,7 @@ static void process_short(struct session *s, const struct fuse_buf *buf)
 	uint64_t begin = now_ns();
 	unsigned slow;
 
-	fuse_session_process_buf(s->fuse, buf);
+	process(s, buf);
 	slow = atomic_load_explicit(&s->slow, memory_order_relaxed);
 	if (now_ns() - begin > SLOW_NS)
 		slow = SLOW_MEMORY;
@@ -287,10 +457,10 @@ static void lead(struct session *s, struct fuse_buf *buf)
 
 		if (opcode != FUSE_INIT && !atomic_load(&s->tuned) &&
 		    !atomic_exchange(&s->tuned, true))
-			tune_read_ahead(s);
-		if (is_long(opcode)) {
+			tune_cache(s);
+		if (is_long(s, buf)) {
 			pthread_mutex_unlock(&s->leader);
-			fuse_session_process_buf(s->fuse, buf);
+			process(s, buf);
 			pthread_mutex_lock(&s->leader);
 		} else if (opcode != FUSE_INIT && atomic_load(&s->slow) > 0) {
 			pthread_mutex_unlock(&s->leader);
@@ -346,8 +516,27 @@ static int start_threads(struct session *s)
 	return 0;
 }
 
-int session_start(struct h2_pfs *pfs, int fd, const char *dir, bool debug, int event_fd,
-		  struct session **sessionp)
+static int init_view(struct session *s, struct h2_pfs *pfs, const struct control_terms *terms)
+{
+	s->terms = *terms;
+	s->view = (struct ops_view){
+		.pfs = pfs,
+		.sync = terms->sync,
+		.dirsync = terms->dirsync,
+		.destroy_syncs = terms->writable && terms->block,
+		.comp_algo = terms->comp_algo,
+		.check_algo = terms->check_algo,
+	};
+	if (terms->writable) {
+		s->view.nodes = nodes_new();
+		if (!s->view.nodes)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int session_start(struct h2_pfs *pfs, const struct control_terms *terms, int fd, const char *dir,
+		  bool debug, int event_fd, struct session **sessionp)
 {
 	struct session *s = calloc(1, sizeof(*s));
 	char path[32];
@@ -358,15 +547,17 @@ int session_start(struct h2_pfs *pfs, int fd, const char *dir, bool debug, int e
 		close(fd);
 		return -ENOMEM;
 	}
-	s->view.pfs = pfs;
 	s->event_fd = event_fd;
 	pthread_mutex_init(&s->leader, NULL);
 	s->dir = strdup(dir);
-	s->fuse = new_fuse_session(NULL, debug, &s->view);
+	if (init_view(s, pfs, terms) == 0)
+		s->fuse = new_fuse_session(NULL, debug, &s->view);
 	snprintf(path, sizeof(path), "/dev/fd/%d", fd);
+	if (s->fuse && terms->writable)
+		s->flusher = flusher_new(s->fuse);
 	if (!s->fuse || fuse_session_mount(s->fuse, path) != 0)
 		close(fd);
-	else if (s->dir) {
+	else if (s->dir && (s->flusher || !terms->writable)) {
 		each_mount(remember_dev, s);
 		err = start_threads(s);
 	}
@@ -383,8 +574,17 @@ bool session_ended(const struct session *s)
 	return atomic_load(&s->running) == 0;
 }
 
+bool session_ending(const struct session *s)
+{
+	struct pollfd p = {.fd = fuse_session_fd(s->fuse)};
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLHUP);
+}
+
 void session_stop(struct session *s)
 {
+	if (flusher_busy(s->flusher))
+		return; /* it waits for the threads: next time */
 	atomic_store(&s->stopping, true);
 	for (unsigned i = 0; i < s->threads_count; i++)
 		pthread_kill(s->threads[i], WAKE_SIGNAL);
@@ -394,9 +594,11 @@ void session_free(struct session *s)
 {
 	for (unsigned i = 0; i < s->threads_count; i++)
 		pthread_join(s->threads[i], NULL);
+	flusher_free(s->flusher);
 	if (s->fuse)
 		fuse_session_destroy(s->fuse);
 	pthread_mutex_destroy(&s->leader);
+	nodes_free(s->view.nodes);
 	h2_pfs_put(s->view.pfs);
 	free(s->dir);
 	free(s);
@@ -405,4 +607,19 @@ void session_free(struct session *s)
 const char *session_dir(const struct session *s)
 {
 	return s->dir;
+}
+
+const char *session_device(const struct session *s)
+{
+	return s->dev;
+}
+
+const struct h2_pfs *session_pfs(const struct session *s)
+{
+	return s->view.pfs;
+}
+
+const struct control_terms *session_terms(const struct session *s)
+{
+	return &s->terms;
 }

@@ -7,15 +7,17 @@
 #include <hammer2/fs.h>
 #include <stdbool.h>
 
+#include "control.h"
 #include "options.h"
 
 struct session;
 
 /*
- * Make the kernel's mount on the absolute path dir. Returns EXIT_OK and the FUSE descriptor, or
- * another exit code after a message.
+ * Make the kernel's mount on the absolute path dir, writable and as the claim to a block device as
+ * terms say. Returns EXIT_OK and the FUSE descriptor, or another exit code after a message.
  */
-int session_mount(const struct options *options, const char *dir, int *fdp);
+int session_mount(const struct options *options, const struct control_terms *terms, const char *dir,
+		  int *fdp);
 
 /* Take whatever is mounted on dir away from there, also while it is in use. */
 void session_detach_path(const char *dir);
@@ -25,13 +27,19 @@ void session_detach_path(const char *dir);
  * it fails. When the mount is gone and the last thread has ended, 1 is added to the eventfd
  * event_fd. Returns 0 or -errno.
  */
-int session_start(struct h2_pfs *pfs, int fd, const char *dir, bool debug, int event_fd,
-		  struct session **sessionp);
+int session_start(struct h2_pfs *pfs, const struct control_terms *terms, int fd, const char *dir,
+		  bool debug, int event_fd, struct session **sessionp);
 
 /* Whether all threads have ended. */
 bool session_ended(const struct session *session);
 
-/* Take all mounts of the session away; threads end once nobody uses them any more. */
+/* Whether the kernel has ended the mount: the threads will end by themselves. */
+bool session_ending(const struct session *session);
+
+/*
+ * Take all mounts of the session away; threads end once nobody uses them any more. What the kernel
+ * has cached is written before, by the threads.
+ */
 void session_unmount(struct session *session);
 
 /* Make the threads end now. To be repeated until they have: one may have been about to wait. */
@@ -41,6 +49,9 @@ void session_stop(struct session *session);
 void session_free(struct session *session);
 
 const char *session_dir(const struct session *session);
+const char *session_device(const struct session *session); /* "MAJOR:MINOR"; empty: unknown */
+const struct h2_pfs *session_pfs(const struct session *session);
+const struct control_terms *session_terms(const struct session *session);
 
 /* To be called once in a process that serves: session_stop() interrupts threads with a signal. */
 void session_prepare_process(void);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """
 mount.hammer2 as users meet it: the command line, labels and options, exit codes, several PFSs from
-one server, how servers end, and what damaged volumes look like through the kernel.
+one server, how servers end, what damaged volumes look like through the kernel, and mounts for
+writing: what is durable when, and what is told of errors.
 
 Needs root and /dev/fuse. Ends with "N passed, N failed, N skipped"; exits with 1 if any failed, and
 with 77 (skipped, for meson) if nothing could be run.
@@ -11,14 +12,17 @@ import argparse
 import ctypes
 import ctypes.util
 import errno
+import fcntl
 import hashlib
 import json
+import mmap
 import os
 import pwd
 import random
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -73,7 +77,8 @@ class Mounts:
 
     def __init__(self, images, build):
         self.images = images
-        self.program = os.path.join(os.path.abspath(build), "bin", "mount.hammer2")
+        self.bin = os.path.join(os.path.abspath(build), "bin")
+        self.program = os.path.join(self.bin, "mount.hammer2")
         self.dir = tempfile.mkdtemp(prefix="hammer2-mount-")
         os.chmod(self.dir, 0o755)
         self.used = 0
@@ -106,6 +111,29 @@ class Mounts:
                     f.write(bytes.fromhex(patch["bytes"]))
         return path, case
 
+    def volume(self, name, *args, size="8G"):
+        """The path of a new, empty filesystem of this test."""
+        path = os.path.join(self.dir, name + ".new")
+        if os.path.exists(path):
+            os.unlink(path)
+        subprocess.run([os.path.join(self.bin, "mkfs.hammer2"), "-q", "-s", size, *args, path],
+                       check=True, timeout=60)
+        return path
+
+    def fsck(self, image):
+        """Check a filesystem that is not mounted any more; every finding is a failure."""
+        self.gone()
+        done = subprocess.run([os.path.join(self.bin, "fsck.hammer2"), "--strict", image],
+                              capture_output=True, text=True, timeout=300)
+        equal(done.returncode, 0, f"exit code of fsck.hammer2 ({done.stdout[-2000:]})")
+
+    def settings(self, image, path):
+        """Compression and check code that a file asks for, from hammer2 stat."""
+        done = subprocess.run([os.path.join(self.bin, "hammer2"), "stat", image, path], check=True,
+                              capture_output=True, text=True, timeout=60)
+        fields = done.stdout.splitlines()[1].split()
+        return fields[-2], fields[-1]
+
     def manifest(self, name, kind="entry"):
         path = os.path.join(self.images, name + ".jsonl")
         if os.path.exists(path):
@@ -129,8 +157,10 @@ class Mounts:
                               **kwargs)
 
     def mount(self, spec, *args):
-        """Mount; must succeed silently. Returns the mount point."""
-        point = self.point()
+        """Mount for reading; must succeed silently. Returns the mount point."""
+        return self.mount_on(self.point(), spec, "-r", *args)
+
+    def mount_on(self, point, spec, *args):
         done = self.run(spec, point, *args)
         equal((done.returncode, done.stdout, done.stderr), (0, "", ""), f"mounting {spec}")
         check(os.path.ismount(point), f"{point} is no mount point after success")
@@ -181,8 +211,7 @@ class Mounts:
     def gone(self):
         wait_for(lambda: not self.servers(), "the server's end")
 
-    def clean(self):
-        """Leave nothing behind for the next test."""
+    def clean_mounts(self):
         for point, *_ in reversed(list(self.infos())):
             subprocess.run(["umount", "-l", point], stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 5
@@ -190,9 +219,15 @@ class Mounts:
             time.sleep(0.01)
         for pid in self.servers():
             os.kill(pid, signal.SIGKILL)
+
+    def clean(self):
+        """Leave nothing behind for the next test."""
+        self.clean_mounts()
         for name in os.listdir(self.dir):
             path = os.path.join(self.dir, name)
-            if os.path.isdir(path) and not os.path.islink(path):
+            if name.endswith(".new"):
+                os.unlink(path)
+            elif os.path.isdir(path) and not os.path.islink(path):
                 os.rmdir(path) if not os.listdir(path) else shutil.rmtree(path)
 
     def remove(self):
@@ -258,7 +293,7 @@ def test_source_with_odd_characters(t):
 def test_mount_point_with_odd_characters(t):
     point = os.path.join(t.dir, "a b\\c\td")
     os.mkdir(point)
-    equal(t.run(t.image("vfs-snap"), point).returncode, 0, "exit code")
+    equal(t.run("-r", t.image("vfs-snap"), point).returncode, 0, "exit code")
     check(os.path.ismount(point), "not mounted")
     os.kill(t.server(), signal.SIGTERM)
     t.gone()
@@ -268,7 +303,7 @@ def test_mount_point_with_odd_characters(t):
 def test_relative_names(t):
     t.image("vfs-snap")
     os.mkdir(os.path.join(t.dir, "rel"))
-    done = t.run("vfs-snap.img@s2", "rel", cwd=t.dir)
+    done = t.run("-r", "vfs-snap.img@s2", "rel", cwd=t.dir)
     equal((done.returncode, done.stderr), (0, ""), "mounting by relative names")
     compare(t, t.dir + "/rel", "vfs-snap", "s2")
 
@@ -284,7 +319,7 @@ def test_labels(t):
     equal(sorted(os.listdir(t.mount(image))), sets["DATA"], "the default label")
     t.mount(image + "@s1", "-o", "pfs=s1")
     t.refused(USAGE, "names another PFS", image + "@s1", t.point(), "-o", "pfs=s2")
-    done = t.run(image + "@nope", t.point())
+    done = t.run("-r", image + "@nope", t.point())
     equal(done.returncode, MOUNT, "exit code for an unknown label")
     for label in labels:
         check(label in done.stderr, f"label {label} is not listed in {done.stderr!r}")
@@ -304,7 +339,7 @@ def test_default_labels(t):
         if there:
             t.mount(path)
         else:
-            t.refused(MOUNT, 'no PFS "DATA"; there are', path, t.point())
+            t.refused(MOUNT, 'no PFS "DATA"; there are', "-r", path, t.point())
 
 
 def test_several_volumes(t):
@@ -330,22 +365,19 @@ def test_options_accepted(t):
         t.gone()
 
 
-def test_rw_is_mounted_for_reading(t):
-    point = t.point()
-    done = t.run(t.image("vfs-snap"), point, "-o", "rw")
-    equal(done.returncode, 0, "exit code")
-    check("mounted read-only" in done.stderr, f"notice {done.stderr!r}")
-    check("ro" in t.info(point)[1], "flags")
-
-
 def test_options_refused(t):
     image = t.image("vfs-snap")
     for options, text in (("foo", "unknown"), ("ro,nodiratim", "unknown"), ("pfs", "needs a value"),
                           ("pfs=", "not valid"), ("offset=x", "not valid"),
                           ("offset=-1", "not valid"), ("cache=1Q", "not valid"),
                           ("cache=99999999999G", "not valid"), ("header=5", "not valid"),
-                          ("header=0", "not valid"), ("ro=1", "takes no value")):
-        t.refused(USAGE, text, image, t.point(), "-o", options)
+                          ("header=0", "not valid"), ("ro=1", "takes no value"),
+                          ("commit=x", "not valid"), ("commit=-1", "not valid"),
+                          ("dirty=0", "not valid"), ("dirty=1Q", "not valid"),
+                          ("compress=lzma", "not valid"), ("compress=zlib:0", "not valid"),
+                          ("compress=zlib:10", "not valid"), ("compress=lz4:1", "not valid"),
+                          ("check=md5", "not valid"), ("sync=1", "takes no value")):
+        t.refused(USAGE, text, "-r", image, t.point(), "-o", options)
     equal(t.run("--help").returncode, 0, "exit code of --help")
     equal(t.run("--version").returncode, 0, "exit code of --version")
     for args in ((), (image,), (image, t.point(), "more"), ("-q", image, t.point())):
@@ -397,24 +429,24 @@ def in_foreground(t, point, *args):
 def test_foreground(t):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         point = t.point()
-        process = in_foreground(t, point, "-f", t.image("vfs-snap") + "@s1", point)
+        process = in_foreground(t, point, "-rf", t.image("vfs-snap") + "@s1", point)
         compare(t, point, "vfs-snap", "s1")
         process.send_signal(number)
         equal(process.communicate(timeout=10), ("", ""), "output")
         equal(process.returncode, 0, f"exit code after {number}")
         check(not os.path.ismount(point), "still mounted")
-    process = in_foreground(t, point, "-f", t.image("vfs-snap") + "@s1", point)
+    process = in_foreground(t, point, "-rf", t.image("vfs-snap") + "@s1", point)
     t.umount(point)
     equal(process.wait(10), 0, "exit code after umount")
 
 
 def test_foreground_shares(t):
     point, image = t.point(), t.image("vfs-snap")
-    process = in_foreground(t, point, "-f", image, point)
+    process = in_foreground(t, point, "-rf", image, point)
     other = t.mount(image + "@s1")
     equal(t.servers(), [process.pid], "servers")
     alone = t.point()
-    second = in_foreground(t, alone, "-f", image, alone)
+    second = in_foreground(t, alone, "-rf", image, alone)
     t.umount(alone)
     equal(second.wait(10), 0, "exit code of the second")
     t.umount(point)
@@ -425,15 +457,15 @@ def test_foreground_shares(t):
 
 def test_debug(t):
     point = t.point()
-    process = in_foreground(t, point, "-d", t.image("vfs-snap"), point)
+    process = in_foreground(t, point, "-rd", t.image("vfs-snap"), point)
     os.listdir(point)
     process.send_signal(signal.SIGINT)
     check("READDIR" in process.communicate(timeout=10)[1], "no requests in the output")
 
 
 def test_foreground_errors(t):
-    t.refused(MOUNT, 'no PFS "x"', "-f", t.image("vfs-snap") + "@x", t.point())
-    t.refused(MOUNT, "cannot be opened", "-f", t.image("vfs-snap"), t.point(), "-o", "offset=4096")
+    t.refused(MOUNT, 'no PFS "x"', "-rf", t.image("vfs-snap") + "@x", t.point())
+    t.refused(MOUNT, "cannot be opened", "-rf", t.image("vfs-snap"), t.point(), "-o", "offset=4096")
     t.umount(t.mount(t.image("vfs-snap")))
 
 
@@ -479,8 +511,8 @@ def test_error_leaves_server_alone(t):
     image = t.image("vfs-snap")
     point = t.mount(image)
     pid = t.server()
-    t.refused(MOUNT, 'no PFS "x"', image + "@x", t.point())
-    done = t.run(image, t.mount(image), "-o", "cache=1M")
+    t.refused(MOUNT, 'no PFS "x"', "-r", image + "@x", t.point())
+    done = t.run("-r", image, t.mount(image), "-o", "cache=1M")
     equal(done.returncode, 0, "exit code")
     check("cache is ignored" in done.stderr, done.stderr)
     equal(t.server(), pid, "the server")
@@ -491,7 +523,7 @@ def test_simultaneous_mounts(t):
     image = t.image("vfs-snap")
     for _ in range(5):
         points = [t.point() for _ in range(8)]
-        clients = [subprocess.Popen([t.program, image + "@s1", p], stderr=subprocess.PIPE)
+        clients = [subprocess.Popen([t.program, "-r", image + "@s1", p], stderr=subprocess.PIPE)
                    for p in points]
         for client in clients:
             equal((client.communicate(timeout=60)[1], client.returncode), (b"", 0), "a client")
@@ -510,7 +542,7 @@ def test_simultaneous_mounts(t):
 def test_mounting_while_a_server_ends(t):
     image, point = t.image("vfs-snap"), t.point()
     for i in range(60):
-        done = t.run(image + "@s1", point)
+        done = t.run("-r", image + "@s1", point)
         equal((done.returncode, done.stderr), (0, ""), f"mount {i}")
         equal(os.stat(point + "/small").st_size, 9, "size of a file")
         if i % 3 == 2:
@@ -546,11 +578,11 @@ def test_kill_and_remount(t):
     except OSError as e:
         # The second for a request that was under way when the connection went.
         check(e.errno in (errno.ENOTCONN, errno.ECONNABORTED), f"listing a dead mount: {e}")
-    t.refused(MOUNT, "server has died", image + "@s1", point)
+    t.refused(MOUNT, "server has died", "-r", image + "@s1", point)
     other = t.mount(image + "@s2")
     compare(t, other, "vfs-snap", "s2")
     t.umount(point)
-    equal(t.run(image + "@s1", point).returncode, 0, "mounting again")
+    equal(t.run("-r", image + "@s1", point).returncode, 0, "mounting again")
     compare(t, point, "vfs-snap", "s1")
     t.server()
 
@@ -573,7 +605,7 @@ def test_nfs_handles_survive(t):
         handles[e["path"]] = h
     t.umount(point)
     t.gone()
-    equal(t.run(image + "@s1", point).returncode, 0, "mounting again")
+    equal(t.run("-r", image + "@s1", point).returncode, 0, "mounting again")
     root = os.open(point, os.O_RDONLY)
     try:
         for e in entries:
@@ -861,7 +893,7 @@ def test_damaged_inode(t):
 def test_findings_are_logged(t):
     point = t.point()
     image, _ = t.damaged("data-flip")
-    process = in_foreground(t, point, "-f", image + "@s1", point)
+    process = in_foreground(t, point, "-rf", image + "@s1", point)
     for _ in range(10):
         good_and_bad_pages(point + "/a")
     time.sleep(1.2)
@@ -872,6 +904,770 @@ def test_findings_are_logged(t):
         check(part in lines[0], f"{part!r} is not in {lines[0]!r}")
     check(len(lines) < 70, f"{len(lines)} lines")
     check(any("more findings were not logged" in l for l in lines), "no count of what is left out")
+
+
+# -- mounts for writing
+
+def writing(t, image, *args):
+    return t.mount_on(t.point(), image, *args)
+
+
+def put(path, data, sync=False):
+    with open(path, "wb") as f:
+        f.write(data)
+        if sync:
+            f.flush()
+            os.fsync(f.fileno())
+
+
+def get(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def noise(seed, size):
+    return random.Random(seed).randbytes(size)
+
+
+def seen(top):
+    """What a tree looks like: for each path what stat tells, and the contents."""
+    result = {}
+    for base, dirs, files in os.walk(top):
+        for name in dirs + files + [""]:
+            path = os.path.join(base, name) if name else base
+            st = os.lstat(path)
+            facts = [st.st_ino, oct(st.st_mode), st.st_uid, st.st_gid, st.st_rdev, st.st_nlink,
+                     st.st_size, st.st_mtime_ns, st.st_ctime_ns]
+            if stat.S_ISREG(st.st_mode):
+                facts.append(digest(path))
+            elif stat.S_ISLNK(st.st_mode):
+                facts.append(os.readlink(path))
+            result[os.path.relpath(path, top)] = facts
+    return result
+
+
+def make_tree(top):
+    for name in ("d", "d/e", "d/e/f", "x" * 255):
+        os.mkdir(f"{top}/{name}")
+    for size in (0, 1, 512, 513, 4096, 65535, 65536, 65537, 1 << 20, 3000001):
+        put(f"{top}/d/f{size}", noise(size, size))
+    put(f"{top}/d/zeros", bytes(1 << 20))
+    os.symlink("d/f1", f"{top}/link")
+    os.symlink("y" * 4095, f"{top}/long link")
+    os.link(f"{top}/d/f513", f"{top}/d/e/hard")
+    os.mkfifo(f"{top}/fifo", 0o640)
+    os.mknod(f"{top}/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(f"{top}/disk", stat.S_IFBLK | 0o600, os.makedev(259, 70000))
+    os.chmod(f"{top}/d/f1", 0o4711)
+    os.chown(f"{top}/d/f512", 1000, 2000)
+    os.utime(f"{top}/d/f4096", ns=(10**18, 987654321012345000))
+    for i in range(300):
+        put(f"{top}/d/e/f/{i}", b"%d" % i)
+    for i in range(0, 300, 3):
+        os.unlink(f"{top}/d/e/f/{i}")
+        os.rename(f"{top}/d/e/f/{i + 1}", f"{top}/d/e/f/renamed {i}")
+
+
+def test_write_and_mount_again(t):
+    image = t.volume("w")
+    point = writing(t, image)
+    check("rw" in t.info(point)[1] and "rw" in t.info(point)[4], "the mount is not writable")
+    make_tree(point)
+    before = seen(point)
+    equal(os.readlink(point + "/long link"), "y" * 4095, "a long link")
+    equal(os.stat(point + "/d/f513").st_nlink, 2, "links")
+    equal(os.stat(point + "/d/f4096").st_mtime_ns, 987654321012345000, "time of modification")
+    t.umount(point)
+    t.fsck(image)
+    for args in (("-r",), ()):
+        point = t.mount_on(t.point(), image, *args)
+        after = seen(point)
+        for path in before:
+            equal(after.get(path), before[path], path)
+        equal(len(after), len(before), "number of paths")
+        t.umount(point)
+        t.gone()
+    # Nothing was changed by the second mount for writing; now everything is removed.
+    point = writing(t, image)
+    for name in os.listdir(point):
+        path = f"{point}/{name}"
+        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+    t.umount(point)
+    t.fsck(image)
+    equal(os.listdir(t.mount(image)), [], "names after everything was removed")
+
+
+def test_writing_to_what_dragonfly_made(t):
+    image = os.path.join(t.dir, "copy.new")
+    subprocess.run(["cp", "--sparse=always", t.image("vfs-snap"), image], check=True)
+    point = writing(t, image + "@s1")
+    compare(t, point, "vfs-snap", "s1")
+    os.mkdir(point + "/new")
+    put(point + "/new/file", noise(1, 100000))
+    with open(point + "/a", "r+b") as f:
+        f.seek(70000)
+        f.write(b"changed")
+    changed = get(point + "/a")
+    t.umount(point)
+    t.fsck(image)
+    point = t.mount(image + "@s1")
+    equal(get(point + "/new/file"), noise(1, 100000), "contents of a new file")
+    check(get(point + "/a") == changed, "contents of a changed file")
+    compare(t, t.mount(image + "@s2"), "vfs-snap", "s2")
+
+
+def test_options_for_writing(t):
+    image = t.volume("w")
+    for options in ("rw", "defaults", "rw,noatime,commit=30", "dirty=4M", "compress=none,check=none",
+                    "compress=zlib,check=sha192", "async", "sync", "dirsync", "users,rw,nofail"):
+        point = writing(t, image, "-o", options)
+        check("rw" in t.info(point)[4], f"{options}: not writable")
+        for name in ("sync", "dirsync"):
+            equal(name in t.info(point)[4], name == options, f"{name} with {options}")
+        check("noatime" not in options or "noatime" in t.info(point)[1], "noatime is not shown")
+        put(point + "/file", b"x" * 100)
+        t.umount(point)
+        t.gone()
+    t.umount(writing(t, image, "-w"))
+    t.fsck(image)
+
+
+def test_compress_and_check(t):
+    image = t.volume("w")
+    rows = (("compress=none", "none", None), ("compress=zero", "autozero", None),
+            ("compress=lz4", "lz4", None), ("compress=zlib", "zlib", None),
+            ("compress=zlib:9", "zlib:9", None), ("check=crc32", None, "crc32"),
+            ("check=sha192", None, "sha192"), ("check=xxhash64", None, "xxhash64"),
+            ("check=none", None, "none"), ("check=disabled", None, "disabled"))
+    for options, *_ in rows:
+        point = writing(t, image, "-o", options)
+        put(f"{point}/{options}", b"text " * 50000)
+        t.umount(point)
+        t.gone()
+    for options, comp, algorithm in rows:
+        found = t.settings(image, "/" + options)
+        if comp:
+            equal(found[0].replace(":default", ""), comp, f"compression with {options}")
+        if algorithm:
+            equal(found[1], algorithm, f"check code with {options}")
+    point = t.mount(image)
+    for options, *_ in rows:
+        equal(get(f"{point}/{options}"), b"text " * 50000, options)
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_read_only_refuses(t):
+    image = t.volume("w")
+    point = writing(t, image)
+    put(point + "/file", b"x")
+    t.umount(point)
+    t.gone()
+    point = t.mount(image)
+    for what, function, *args in (
+            ("making a file", os.mknod, point + "/new"), ("mkdir", os.mkdir, point + "/new"),
+            ("unlink", os.unlink, point + "/file"), ("chmod", os.chmod, point + "/file", 0o600),
+            ("utime", os.utime, point + "/file"), ("truncate", os.truncate, point + "/file", 0),
+            ("rename", os.rename, point + "/file", point + "/other"),
+            ("open", os.open, point + "/file", os.O_WRONLY)):
+        raises(errno.EROFS, what, function, *args)
+
+
+def test_write_protected(t):
+    image = t.volume("w")
+    if subprocess.run(["chattr", "+i", image], capture_output=True).returncode:
+        raise Skip("files cannot be made immutable in the temporary folder")
+    try:
+        for args in ((), ("-o", "rw"), ("-w",)):
+            point = t.point()
+            done = t.run(image, point, *args)
+            equal(done.returncode, 0, f"exit code ({done.stderr})")
+            check("mounted read-only" in done.stderr, f"notice {done.stderr!r}")
+            equal(len(done.stderr.splitlines()), 1, "lines of the notice")
+            check("ro" in t.info(point)[4], "flags")
+            t.umount(point)
+            t.gone()
+        t.umount(t.mount(image))
+    finally:
+        subprocess.run(["chattr", "-i", image], check=True)
+
+
+def test_older_header_is_read_only(t):
+    image, point = t.image("vfs-2hdr"), t.point()
+    before = digest(image)
+    done = t.run(image, point, "-o", "header=2")
+    equal(done.returncode, 0, f"exit code ({done.stderr})")
+    check("mounted read-only" in done.stderr, f"notice {done.stderr!r}")
+    check("ro" in t.info(point)[4], "flags")
+    t.umount(point)
+    t.gone()
+    equal(digest(image), before, "the volume")
+
+
+def test_remount(t):
+    image = t.volume("w")
+    point = writing(t, image)
+    put(point + "/file", b"x")
+    fd = os.open(point + "/file", os.O_WRONLY)
+    t.refused(MOUNT, "open for writing", "-o", "remount,ro", image, point)
+    os.write(fd, b"yes")
+    os.close(fd)
+    equal(t.run("-o", "remount,ro", image, point).returncode, 0, "remounting for reading")
+    raises(errno.EROFS, "mkdir", os.mkdir, point + "/d")
+    # All is on the media now, whatever happens to the server.
+    os.kill(t.server(), signal.SIGKILL)
+    t.gone()
+    t.umount(point)
+    t.fsck(image)
+    equal(t.run(image, point).returncode, 0, "mounting again")
+    equal(get(point + "/file"), b"yes", "contents")
+    for options in ("remount,ro", "remount,rw", "remount,ro,nosuid", "remount,rw,nodev"):
+        equal(t.run("-o", options, image, point).returncode, 0, options)
+    put(point + "/other", b"y")
+    check("nodev" in t.info(point)[1] and "nosuid" not in t.info(point)[1], "flags")
+    t.umount(point)
+    t.gone()
+    point = t.mount(image)
+    t.refused(MOUNT, "cannot be remounted for writing", "-o", "remount,rw", image, point)
+    raises(errno.EROFS, "mkdir", os.mkdir, point + "/d")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_who_may_write(t):
+    image = t.volume("w", "-L", "A,B")
+    one = writing(t, image + "@A")
+    for args in ((), ("-r",)):
+        t.refused(MOUNT, "already mounted on " + one, image + "@A", t.point(), *args)
+    two = writing(t, image + "@B")
+    three = t.mount(image + "@LOCAL")
+    t.server()
+    put(one + "/file", b"one", sync=True)
+    put(two + "/file", b"two")
+    equal((get(one + "/file"), get(two + "/file"), os.listdir(three)), (b"one", b"two", []), "files")
+    raises(errno.EXDEV, "a link to another PFS", os.link, one + "/file", two + "/linked")
+    for point in (three, one):
+        t.umount(point)
+    # A mount can be made anew at once, while the server stays.
+    one = writing(t, image + "@A")
+    put(one + "/again", b"three")
+    t.umount(one)
+    t.umount(t.mount(image + "@A"))
+    t.umount(two)
+    t.gone()
+    # Who reads keeps writers out, and the other way round.
+    reader = t.mount(image + "@A")
+    t.refused(MOUNT, "mounted for reading only", image + "@B", t.point())
+    done = subprocess.run([os.path.join(t.bin, "fsck.hammer2"), image], capture_output=True)
+    equal(done.returncode, 0, "fsck.hammer2 beside a mount for reading")
+    t.umount(reader)
+    writer = writing(t, image + "@B")
+    equal(get(writer + "/file"), b"two", "contents")
+    done = subprocess.run([os.path.join(t.bin, "fsck.hammer2"), image], capture_output=True)
+    check(done.returncode != 0, "fsck.hammer2 checks what is mounted for writing")
+    t.umount(writer)
+    t.fsck(image)
+
+
+def test_reading_and_writing_in_turns(t):
+    image, point = t.volume("w"), t.point()
+    for i in range(20):
+        t.mount_on(point, image)
+        equal(sorted(os.listdir(point), key=int), [str(n) for n in range(i)], "names")
+        put(f"{point}/{i}", b"%d" % i)
+        t.umount(point)
+        t.mount_on(point, image, "-r")
+        equal(get(f"{point}/{i}"), b"%d" % i, "contents")
+        t.umount(point)
+    t.fsck(image)
+
+
+def test_sigterm_keeps_what_was_written(t):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        image = t.volume("w")
+        point = writing(t, image)
+        data = noise(number, 3000000)
+        put(point + "/closed", data)
+        with open(point + "/open", "w+b") as f:
+            f.write(data)
+            f.flush()
+            with mmap.mmap(f.fileno(), 0) as m:
+                m[12345:12350] = b"hello"
+                os.kill(t.server(), number)
+                t.gone()
+            raises(errno.ENOTCONN, "stat of a file that was open", os.fstat, f.fileno())
+            try:
+                f.close()
+            except OSError:
+                pass
+        check(not os.path.ismount(point), "still mounted")
+        t.fsck(image)
+        point = t.mount(image)
+        equal(get(point + "/closed"), data, "contents of a closed file")
+        check(get(point + "/open") == data[:12345] + b"hello" + data[12350:],
+              "contents of an open file")
+        t.umount(point)
+        t.gone()
+
+
+def killed(t, image, point):
+    """Kill the server; returns a mount of what it left, for reading."""
+    os.kill(t.server(), signal.SIGKILL)
+    t.gone()
+    t.umount(point)
+    t.fsck(image)
+    return t.mount(image)
+
+
+def test_fsync_is_durable(t):
+    image = t.volume("w")
+    point = writing(t, image, "-o", "commit=3600")
+    os.makedirs(point + "/a/b")
+    fds = []
+    for i in range(10):
+        fds.append(os.open(f"{point}/a/b/{i}", os.O_RDWR | os.O_CREAT))
+        os.write(fds[-1], noise(i, 200000))
+    os.fsync(fds[-1])
+    os.close(fds.pop())
+    for fd in fds:
+        os.fdatasync(fd)
+        os.close(fd)
+    os.rename(point + "/a/b/3", point + "/a/three")
+    fd = os.open(point + "/a", os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+    put(point + "/not durable", b"x")
+    point = killed(t, image, point)
+    for i in range(10):
+        path = point + ("/a/three" if i == 3 else f"/a/b/{i}")
+        check(get(path) == noise(i, 200000), f"contents of {path}")
+
+
+def test_sync_option(t):
+    image = t.volume("w")
+    point = writing(t, image, "-o", "sync,commit=3600")
+    check("sync" in t.info(point)[4], "the option is not shown")
+    os.mkdir(point + "/d")
+    put(point + "/d/file", noise(1, 100000))
+    put(point + "/d/gone", b"x")
+    os.unlink(point + "/d/gone")
+    os.rename(point + "/d/file", point + "/d/renamed")
+    os.chmod(point + "/d/renamed", 0o640)
+    os.symlink("renamed", point + "/d/link")
+    os.link(point + "/d/renamed", point + "/d/hard")
+    point = killed(t, image, point)
+    equal(sorted(os.listdir(point + "/d")), ["hard", "link", "renamed"], "names")
+    equal(get(point + "/d/link"), noise(1, 100000), "contents")
+    st = os.stat(point + "/d/renamed")
+    equal((stat.S_IMODE(st.st_mode), st.st_nlink), (0o640, 2), "mode and links")
+    t.umount(point)
+    t.gone()
+    point = writing(t, image, "-o", "dirsync,commit=3600")
+    os.mkdir(point + "/e")
+    point = killed(t, image, point)
+    check(os.path.isdir(point + "/e"), "a directory made with dirsync is not there")
+
+
+def test_commit_option(t):
+    image = t.volume("w")
+    point = writing(t, image, "-o", "commit=1")
+    os.mkdir(point + "/d")
+    put(point + "/d/file", noise(1, 100000))
+    time.sleep(3)
+    point = killed(t, image, point)
+    check(get(point + "/d/file") == noise(1, 100000), "what is older than commit=1 is not durable")
+
+
+def test_killed_while_writing(t):
+    image = t.volume("w")
+    dice = random.Random(7)
+    for i in range(5):
+        point = writing(t, image, "-o", "commit=1")
+        stop = threading.Event()
+
+        def write():
+            n = 0
+            try:
+                while not stop.is_set():
+                    n += 1
+                    os.makedirs(f"{point}/{i}/{n % 50}", exist_ok=True)
+                    put(f"{point}/{i}/{n % 50}/{n}", noise(n, n * 1000 % 300000), sync=n % 20 == 0)
+            except OSError:
+                pass # the server is gone
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        time.sleep(dice.uniform(0.2, 2.0))
+        os.kill(t.server(), signal.SIGKILL)
+        stop.set()
+        thread.join()
+        t.gone()
+        t.umount(point)
+        t.fsck(image)
+        point = t.mount(image)
+        for base, _, files in os.walk(point):
+            for name in files:
+                data, n = get(f"{base}/{name}"), int(name)
+                expected = noise(n, n * 1000 % 300000)
+                # Not synced: as much as was written by the last commit, in whatever pieces.
+                if n % 20:
+                    check(len(data) <= len(expected), f"{base}/{name} is too long")
+                    for at in range(0, len(data), 4096):
+                        page = data[at:at + 4096]
+                        check(page == expected[at:at + len(page)] or not any(page),
+                              f"{base}/{name}: the page at {at} is wrong")
+        t.umount(point)
+        t.gone()
+
+
+def test_unlinked_files_live_on(t):
+    image = t.volume("w")
+    point = writing(t, image)
+    fd = os.open(point + "/file", os.O_RDWR | os.O_CREAT, 0o640)
+    os.write(fd, noise(1, 300000))
+    os.unlink(point + "/file")
+    st = os.fstat(fd)
+    equal((st.st_nlink, st.st_size), (0, 300000), "links and size")
+    os.pwrite(fd, b"more", 300000)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    equal(os.pread(fd, 400000, 0), noise(1, 300000) + b"more", "contents")
+    equal(os.fstat(fd).st_nlink, 0, "links")
+    os.ftruncate(fd, 100)
+    os.fchmod(fd, 0o600)
+    equal(stat.S_IMODE(os.fstat(fd).st_mode), 0o600, "mode")
+    put(point + "/file", b"another")
+    check(os.stat(point + "/file").st_ino != st.st_ino, "the inode's number is used again")
+    # Replaced by rename, and a removed directory.
+    other = os.open(point + "/file", os.O_RDONLY)
+    put(point + "/new", b"third")
+    os.rename(point + "/new", point + "/file")
+    equal((os.read(other, 100), os.fstat(other).st_nlink), (b"another", 0), "a replaced file")
+    os.mkdir(point + "/d")
+    folder = os.open(point + "/d", os.O_RDONLY)
+    os.rmdir(point + "/d")
+    raises(errno.ENOENT, "a file in a removed directory", lambda: os.open("x", os.O_CREAT,
+                                                                          dir_fd=folder))
+    try:
+        equal(os.listdir(folder), [], "a removed directory")
+    except OSError as e:
+        equal(e.errno, errno.ENOENT, "errno of listing a removed directory")
+    os.close(folder)
+    os.close(other)
+    equal(os.pread(fd, 400000, 0), noise(1, 100), "contents in the end")
+    os.close(fd)
+    equal(os.listdir(point), ["file"], "names")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_errors_of_names(t):
+    point = writing(t, t.volume("w"))
+    os.makedirs(point + "/full/inner")
+    put(point + "/file", b"x")
+    for number, what, function, *args in (
+            (errno.EEXIST, "mkdir", os.mkdir, point + "/full"),
+            (errno.EEXIST, "link", os.link, point + "/file", point + "/full"),
+            (errno.EEXIST, "symlink", os.symlink, "x", point + "/file"),
+            (errno.ENOTEMPTY, "rmdir", os.rmdir, point + "/full"),
+            (errno.ENOTEMPTY, "rename", os.rename, point + "/full/inner", point + "/full"),
+            (errno.EISDIR, "unlink", os.unlink, point + "/full"),
+            (errno.EISDIR, "rename", os.rename, point + "/file", point + "/full/inner"),
+            (errno.ENOTDIR, "rmdir", os.rmdir, point + "/file"),
+            (errno.ENOTDIR, "rename", os.rename, point + "/full", point + "/file"),
+            (errno.EINVAL, "rename", os.rename, point + "/full", point + "/full/inner/x"),
+            (errno.EPERM, "link", os.link, point + "/full", point + "/other"),
+            (errno.ENOENT, "unlink", os.unlink, point + "/missing"),
+            (errno.ENOENT, "rename", os.rename, point + "/missing", point + "/other"),
+            (errno.ENAMETOOLONG, "mkdir", os.mkdir, point + "/" + "x" * 256),
+            (errno.ENAMETOOLONG, "rename", os.rename, point + "/file", point + "/" + "x" * 256),
+            (errno.EXDEV, "rename", os.rename, point + "/file", t.dir + "/file")):
+        raises(number, what, function, *args)
+    equal(sorted(os.listdir(point)), ["file", "full"], "names")
+
+
+def test_full(t):
+    image = t.volume("w", size="192M")
+    point = writing(t, image)
+    put(point + "/small", b"small", sync=True)
+    put(point + "/big", b"", sync=True)
+    kept = []
+    try:
+        for i in range(10000):
+            put(f"{point}/{i}", noise(i, 300000))
+            kept.append(i) # close said yes
+    except OSError as e:
+        equal(e.errno, errno.ENOSPC, "errno of a full filesystem")
+    check(kept and len(kept) < 600, f"{len(kept)} files of 300000 bytes fit into 192 MiB")
+    # Reported by fsync, once to each descriptor.
+    one = os.open(point + "/big", os.O_WRONLY)
+    two = os.open(point + "/big", os.O_RDONLY)
+    os.write(one, noise(1, 30 << 20))
+    for fd in (one, two):
+        raises(errno.ENOSPC, "fsync", os.fsync, fd)
+        os.fsync(fd)
+    for fd in (one, two):
+        os.close(fd)
+    for i in kept:
+        check(get(f"{point}/{i}") == noise(i, 300000), f"contents of {i}")
+    t.umount(point)
+    t.fsck(image)
+    point = writing(t, image)
+    for i in kept:
+        check(get(f"{point}/{i}") == noise(i, 300000), f"contents of {i} after mounting again")
+    for name in os.listdir(point):
+        if name != "small":
+            os.unlink(f"{point}/{name}")
+    equal(get(point + "/small"), b"small", "contents of a small file")
+    t.umount(point)
+    t.fsck(image)
+    equal(os.listdir(t.mount(image)), ["small"], "names")
+
+
+def set_flags(path, flags):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, 0x40086602, struct.pack("=I", flags)) # FS_IOC_SETFLAGS
+    finally:
+        os.close(fd)
+
+
+def get_flags(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return struct.unpack("=I", fcntl.ioctl(fd, 0x80086601, bytes(4)))[0] # FS_IOC_GETFLAGS
+    finally:
+        os.close(fd)
+
+
+def test_flags(t):
+    immutable, append, nodump = 0x10, 0x20, 0x40
+    image = t.volume("w")
+    point = writing(t, image)
+    put(point + "/file", b"x")
+    os.mkdir(point + "/d")
+    equal(get_flags(point + "/file"), 0, "flags of a new file")
+    for name in ("/file", "/d"):
+        set_flags(point + name, nodump)
+        equal(get_flags(point + name), nodump, "flags")
+        set_flags(point + name, immutable)
+        equal(get_flags(point + name), immutable, "flags")
+    raises(errno.EPERM, "unlink", os.unlink, point + "/file")
+    raises(errno.EPERM, "rename", os.rename, point + "/file", point + "/other")
+    raises(errno.EPERM, "chmod", os.chmod, point + "/file", 0o600)
+    raises(errno.EPERM, "truncate", os.truncate, point + "/file", 0)
+    raises(errno.EPERM, "mkdir", os.mkdir, point + "/d/e")
+    raises(errno.EOPNOTSUPP, "a flag that is not known", set_flags, point + "/file", 0x1000)
+    t.umount(point)
+    t.fsck(image)
+    point = writing(t, image)
+    equal(get_flags(point + "/file"), immutable, "flags after mounting again")
+    set_flags(point + "/file", append)
+    for i in range(3):
+        with open(point + "/file", "ab") as f:
+            f.write(b"line\n")
+    equal(get(point + "/file"), b"xline\nline\nline\n", "an append-only file")
+    raises(errno.EPERM, "truncate", os.truncate, point + "/file", 0)
+    for name in ("/file", "/d"):
+        set_flags(point + name, 0)
+    os.unlink(point + "/file")
+    os.mkdir(point + "/d/e")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_space_in_statfs(t):
+    point = writing(t, t.volume("w"))
+    before = os.statvfs(point)
+    check(before.f_ffree > 0 and before.f_favail > 0, "no inodes are free")
+    put(point + "/file", noise(1, 32 << 20), sync=True)
+    after = os.statvfs(point)
+    used = (before.f_bfree - after.f_bfree) * after.f_frsize
+    check(32 << 20 <= used < 40 << 20, f"32 MiB take {used} bytes")
+    check(os.stat(point + "/file").st_blocks * 512 >= 32 << 20, "blocks of a file")
+
+
+def test_files_in_statfs(t):
+    point = writing(t, t.volume("w"))
+    os.mkdir(point + "/d")
+    before = os.statvfs(point)
+    for i in range(1000):
+        put(f"{point}/d/{i}", b"")
+    after = os.statvfs(point)
+    equal(after.f_files - after.f_ffree - (before.f_files - before.f_ffree), 1000, "files in use")
+
+
+def test_block_device(t):
+    image = t.volume("w", "-L", "A,B")
+    done = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True)
+    if done.returncode:
+        raise Skip("no loop device: " + done.stderr.strip())
+    device = done.stdout.strip()
+    try:
+        one = writing(t, device + "@A")
+        equal(t.info(one)[2:4], ("fuseblk.hammer2", device), "type and source")
+        two = writing(t, device + "@B")
+        equal(t.info(two)[2:4], ("fuse.hammer2", device + "@B"), "type and source of another PFS")
+        put(one + "/file", noise(1, 20 << 20))
+        put(two + "/file", noise(2, 1 << 20))
+        # Unmounting ends when everything is on the media.
+        t.umount(one)
+        os.kill(t.server(), signal.SIGKILL)
+        t.gone()
+        t.umount(two)
+        t.fsck(device)
+        one = writing(t, device + "@A", "-o", "commit=3600")
+        check(get(one + "/file") == noise(1, 20 << 20), "contents after unmounting")
+        # So does sync(2).
+        put(one + "/other", noise(3, 1 << 20))
+        os.sync()
+        os.kill(t.server(), signal.SIGKILL)
+        t.gone()
+        t.umount(one)
+        t.fsck(device)
+        one = t.mount(device + "@A")
+        equal(t.info(one)[2], "fuse.hammer2", "type of a mount for reading")
+        check(get(one + "/other") == noise(3, 1 << 20), "contents after sync")
+        t.umount(one)
+        t.gone()
+        subprocess.run(["blockdev", "--setro", device], check=True)
+        point = t.point()
+        done = t.run(device + "@A", point)
+        equal(done.returncode, 0, f"exit code ({done.stderr})")
+        check("mounted read-only: it is write-protected" in done.stderr, f"{done.stderr!r}")
+        t.umount(point)
+        t.gone()
+    finally:
+        t.clean_mounts()
+        subprocess.run(["blockdev", "--setrw", device], check=False)
+        subprocess.run(["losetup", "-d", device], check=True)
+
+
+def test_unmounting_waits(t):
+    image = t.volume("w", "-L", "A,B")
+    one, two = writing(t, image + "@A", "-o", "commit=3600"), writing(t, image + "@B")
+    put(one + "/file", noise(1, 20 << 20))
+    os.mkdir(one + "/d")
+    t.umount(one)
+    os.kill(t.server(), signal.SIGKILL)
+    t.gone()
+    t.umount(two)
+    t.fsck(image)
+    one = t.mount(image + "@A")
+    check(get(one + "/file") == noise(1, 20 << 20), "contents after unmounting")
+    check(os.path.isdir(one + "/d"), "a directory is missing after unmounting")
+
+
+def test_unmount_helper(t):
+    helper = os.path.join(t.dir, "umount.fuse.hammer2")
+    if not os.path.lexists(helper):
+        os.symlink(t.program, helper)
+
+    def unmount(*args):
+        return subprocess.run([helper, *args], capture_output=True, text=True, timeout=60)
+
+    image = t.volume("w", "-L", "A,B")
+    one, two = writing(t, image + "@A", "-o", "commit=3600"), writing(t, image + "@B")
+    for point in (one, two):
+        put(point + "/file", noise(1, 20 << 20))
+    fd = os.open(one, os.O_RDONLY)
+    done = unmount(one)
+    equal(done.returncode, MOUNT, "exit code for a busy mount")
+    check("busy" in done.stderr, f"message {done.stderr!r}")
+    os.close(fd)
+    equal(unmount(one, "-v").returncode, 0, "exit code")
+    check(not os.path.ismount(one), "still mounted")
+    os.kill(t.server(), signal.SIGKILL)
+    t.gone()
+    t.umount(two)
+    t.fsck(image)
+    one = writing(t, image + "@A")
+    check(get(one + "/file") == noise(1, 20 << 20), "contents after unmounting")
+    put(one + "/other", noise(2, 20 << 20))
+    equal(unmount(one).returncode, 0, "exit code")
+    # The volumes are closed: another program may have them at once.
+    done = subprocess.run([os.path.join(t.bin, "fsck.hammer2"), "--strict", image],
+                          capture_output=True)
+    equal(done.returncode, 0, "exit code of fsck.hammer2")
+    check(get(t.mount(image + "@A") + "/other") == noise(2, 20 << 20), "contents")
+    equal(unmount(t.point()).returncode, MOUNT, "exit code where nothing is mounted")
+    equal(unmount().returncode, USAGE, "exit code without arguments")
+
+
+def test_log_of_writing(t):
+    image, point = t.volume("w"), t.point()
+    process = in_foreground(t, point, "-fv", image, point)
+    put(point + "/file", b"x")
+    t.umount(point)
+    lines = process.communicate(timeout=10)[1]
+    equal(process.returncode, 0, "exit code")
+    for text in (f"PFS DATA is mounted on {point} for writing", f"is unmounted from {point}",
+                 "closed; all changes are on the media"):
+        check(text in lines, f"{text!r} is not in {lines!r}")
+
+
+def test_parallel_writers(t):
+    image = t.volume("w")
+    point = writing(t, image)
+    failures = []
+
+    def work(n):
+        try:
+            for i in range(100):
+                os.makedirs(f"{point}/{n}/{i}")
+                put(f"{point}/{n}/{i}/file", noise(i, i * 1000), sync=i % 10 == 0)
+                os.rename(f"{point}/{n}/{i}/file", f"{point}/common {n} {i}")
+                os.listdir(point)
+        except OSError as e:
+            failures.append(str(e))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    equal(failures, [], "errors")
+    t.umount(point)
+    t.fsck(image)
+    point = t.mount(image)
+    for n in range(6):
+        for i in range(100):
+            check(get(f"{point}/common {n} {i}") == noise(i, i * 1000), f"contents of {n} {i}")
+
+
+def test_listing_beside_changes(t):
+    point = writing(t, t.volume("w"))
+    fixed = {f"fixed {i}" for i in range(500)}
+    for name in fixed:
+        put(f"{point}/{name}", b"")
+    stop, failures = threading.Event(), []
+
+    def change(n):
+        i = 0
+        while not stop.is_set():
+            i += 1
+            put(f"{point}/moving {n} {i}", b"")
+            if i > 20:
+                os.unlink(f"{point}/moving {n} {i - 20}")
+
+    def look():
+        for _ in range(30):
+            names = os.listdir(point)
+            if len(names) != len(set(names)):
+                failures.append("a name is listed twice")
+            if not fixed <= set(names):
+                failures.append(f"{len(fixed - set(names))} names are missing")
+
+    changers = [threading.Thread(target=change, args=(n,)) for n in range(2)]
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for thread in changers + lookers:
+        thread.start()
+    for thread in lookers:
+        thread.join()
+    stop.set()
+    for thread in changers:
+        thread.join()
+    equal(failures[:5], [], "listings")
 
 
 # -- surroundings
@@ -900,11 +1696,11 @@ def test_unprivileged_user(t):
         def run(*args):
             return subprocess.run([*command, *args], capture_output=True, text=True, timeout=60)
 
-        done = run(t.program, image + "@s1", points[0])
+        done = run(t.program, "-r", image + "@s1", points[0])
         if "fusermount3" in done.stderr and "not permitted" in done.stderr:
             raise Skip(done.stderr.strip())
         equal((done.returncode, done.stderr), (0, ""), "mounting as nobody")
-        equal(run(t.program, image + "@s2", points[1]).returncode, 0, "a second PFS")
+        equal(run(t.program, "-r", image + "@s2", points[1]).returncode, 0, "a second PFS")
         equal(t.info(points[0])[2:4], ("fuse.hammer2", image + "@s1"), "type and source")
         check({"nosuid", "nodev"} <= set(t.info(points[0])[1]), "flags")
         t.server()
@@ -915,13 +1711,13 @@ def test_unprivileged_user(t):
         # Root's own mount of the same volume has a server of its own.
         t.mount(image)
         equal(len(t.servers()), 2, "servers of two users")
-        done = run(t.program, image, points[0] + "x")
+        done = run(t.program, "-r", image, points[0] + "x")
         equal(done.returncode, MOUNT, "a missing mount point")
-        done = run(t.program, image, t.point())
+        done = run(t.program, "-r", image, t.point())
         check(done.returncode != 0 and "fusermount3" in done.stderr,
               f"a mount point of root's: {done.returncode} {done.stderr!r}")
         os.chmod(image, 0o600)
-        done = run(t.program, image + "@s1", points[1], "-o", "header=1")
+        done = run(t.program, "-r", image + "@s1", points[1], "-o", "header=1")
         equal(done.returncode, USAGE, f"an image that nobody may not read ({done.stderr})")
         os.chmod(image, 0o644)
         for point in points:
@@ -929,7 +1725,7 @@ def test_unprivileged_user(t):
         wait_for(lambda: len(t.servers()) == 1, "the end of nobody's server")
         equal(os.listdir(base), [], f"files in {base}")
         # SIGTERM unmounts as well.
-        equal(run(t.program, image + "@s1", points[0]).returncode, 0, "mounting again")
+        equal(run(t.program, "-r", image + "@s1", points[0]).returncode, 0, "mounting again")
         for pid in t.servers():
             if os.stat(f"/proc/{pid}").st_uid == user.pw_uid:
                 os.kill(pid, signal.SIGTERM)
@@ -939,7 +1735,7 @@ def test_unprivileged_user(t):
         os.rmdir(base)
         os.mkdir(base, 0o777)
         for point in points:
-            equal(run(t.program, image + "@s1", point).returncode, 0, "mounting without the socket")
+            equal(run(t.program, "-r", image + "@s1", point).returncode, 0, "mounting without the socket")
         equal(len(t.servers()), 3, "servers")
         equal(os.listdir(base), [], f"files in a directory of root's")
     finally:
@@ -954,7 +1750,8 @@ MOUNT_SCRIPT = r"""
 mount -t tmpfs none "$scratch" && mkdir "$scratch/up" "$scratch/work" &&
 layers="lowerdir=/usr/sbin,upperdir=$scratch/up,workdir=$scratch/work" &&
 mount -t overlay none -o "$layers" /usr/sbin &&
-cp "$program" /usr/sbin/mount.hammer2 && ln -s mount.hammer2 /usr/sbin/mount.fuse.hammer2 || exit 77
+cp "$program" /usr/sbin/mount.hammer2 && ln -s mount.hammer2 /usr/sbin/mount.fuse.hammer2 &&
+ln -s mount.hammer2 /usr/sbin/umount.fuse.hammer2 || exit 77
 set -e
 mount -t hammer2 "$image@s1" "$point" -o ro,noatime,nofail,x-test=1
 test "$(stat -c %s "$point/small")" = 9
@@ -963,9 +1760,19 @@ umount "$point"
 mount -t fuse.hammer2 "$image" "$point" -o pfs=s2,ro
 grep -q " $point .* fuse.hammer2 $image" /proc/self/mountinfo
 umount "$point"
-mount -t hammer2 "$image" "$point" 2>&1 | grep -q "mounted read-only"
+mount -t hammer2 "$image" "$point" -o ro
 ! mount -o remount,rw -t hammer2 "$image" "$point" 2>/dev/null
 umount "$point"
+mount -t hammer2 "$new" "$point"
+echo data > "$point/file"
+mount -o remount,ro "$point"
+! touch "$point/file" 2>/dev/null
+mount -o remount,rw "$point"
+test "$(cat "$point/file")" = data
+rm "$point/file"
+cd "${point%/*}"
+umount "${point##*/}"
+flock -n -x "$new" true
 set +e
 mount -t hammer2 "$image@nope" "$point" 2>/dev/null
 test $? = 32 || exit 1
@@ -981,7 +1788,8 @@ def test_through_mount_command(t):
     done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", MOUNT_SCRIPT],
                           capture_output=True, text=True, timeout=60,
                           env={**os.environ, "scratch": scratch, "program": t.program,
-                               "image": t.image("vfs-snap"), "point": t.point()})
+                               "image": t.image("vfs-snap"), "new": t.volume("w"),
+                               "point": t.point()})
     if "propagation" in done.stderr:
         raise Skip("no private mount namespace here, as in a chroot: " + done.stderr.strip())
     if done.returncode == 77:

@@ -1,0 +1,64 @@
+/*
+ * What the files with the FUSE operations share: ops.c has names, attributes and the table,
+ * ops_read.c what is read, ops_write.c what is changed.
+ */
+#ifndef FUSE_OPS_IMPL_H
+#define FUSE_OPS_IMPL_H
+
+#include "ops.h"
+
+#define FOREVER_SECONDS (365.0 * 86400) /* how long names and attributes stay true */
+
+static inline struct ops_view *view_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* Answer with the errno that users are to see. */
+void reply_error(fuse_req_t req, int err);
+int errno_for_user(int err); /* negative in, positive out */
+
+/* Get the inode of a node; a node that does not exist is -ESTALE. */
+int get_node(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep);
+
+/* What the kernel is told of an inode. */
+void fill_stat(const struct ops_view *view, struct h2_inode *inode, struct stat *st);
+void fill_entry(const struct ops_view *view, struct h2_inode *inode,
+		struct fuse_entry_param *entry);
+
+/* Answer with the node of an inode, which the kernel then knows once more. */
+void reply_inode(fuse_req_t req, struct h2_inode *inode);
+
+/* ops_read.c */
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
+void op_readlink(fuse_req_t req, fuse_ino_t ino);
+void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi);
+
+/* ops_write.c */
+void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid,
+		struct fuse_file_info *fi);
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+	       const char *new_name, unsigned flags);
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	      struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi);
+void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
+			struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_off,
+			struct fuse_file_info *to_fi, size_t len, int flags);
+void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
+	      unsigned flags, const void *in, size_t in_size, size_t out_size);
+void op_destroy(void *userdata);
+
+#endif
