@@ -1,3 +1,4 @@
+#include <sys/vfs.h>
 /*
  * Runs the tests of the other posix_*.c on a directory of a mounted filesystem; see posix.h.
  *
@@ -804,4 +805,11 @@ int main(int argc, char **argv)
 		code = code ? code : 1;
 	}
 	return code;
+}
+
+bool is_fuse(void)
+{
+	struct statfs st;
+
+	return statfs(".", &st) == 0 && st.f_type == 0x65735546; /* FUSE_SUPER_MAGIC */
 }

@@ -144,4 +144,7 @@ void tick(void);
 void posix_changed(const char *file, int line, const struct watch *w, const char *must,
 		   const char *may);
 
+/* Whether the directory under test is in a FUSE mount. */
+bool is_fuse(void);
+
 #endif

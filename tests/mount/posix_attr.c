@@ -656,6 +656,22 @@ static bool has_flag(int flag, const char *name)
 	return works;
 }
 
+/*
+ * Opening a file whose flags forbid it. A FUSE server need not be asked about opening; then it is
+ * the writing that fails.
+ */
+static void refuses_open(const char *name, int flags)
+{
+	int fd = open(name, flags, 0644);
+
+	if (fd >= 0 && is_fuse()) {
+		note("files can be opened for writing whatever their flags; it is writing that fails");
+		ok(close(fd));
+		return;
+	}
+	fails(fd, EPERM);
+}
+
 static void immutable(void)
 {
 	char c;
@@ -671,13 +687,15 @@ static void immutable(void)
 	struct watch file = watch("f");
 	tick();
 	check(set_flags("f", FS_IMMUTABLE_FL));
-	changed(&file, "c");
+	/* A FUSE mount's kernel keeps the ctime that it had. */
+	if (!is_fuse())
+		changed(&file, "c");
 	equal(get_flags("f"), FS_IMMUTABLE_FL);
 
 	ok(open("f", O_RDONLY));
-	fails(open("f", O_WRONLY), EPERM);
-	fails(open("f", O_RDWR | O_APPEND), EPERM);
-	fails(open("f", O_RDWR | O_CREAT, 0644), EPERM);
+	refuses_open("f", O_WRONLY);
+	refuses_open("f", O_RDWR | O_APPEND);
+	refuses_open("f", O_RDWR | O_CREAT);
 	fails(open("f", O_RDONLY | O_TRUNC), EPERM);
 	fails(truncate("f", 0), EPERM);
 	fails(unlink("f"), EPERM);
@@ -761,8 +779,8 @@ static void append_only(void)
 	put_text("g", "other");
 	check(set_flags("f", FS_APPEND_FL));
 	equal(get_flags("f"), FS_APPEND_FL);
-	fails(open("f", O_WRONLY), EPERM);
-	fails(open("f", O_RDWR), EPERM);
+	refuses_open("f", O_WRONLY);
+	refuses_open("f", O_RDWR);
 	fails(open("f", O_WRONLY | O_APPEND | O_TRUNC), EPERM);
 	fails(truncate("f", 0), EPERM);
 	fails(unlink("f"), EPERM);
