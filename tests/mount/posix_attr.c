@@ -665,7 +665,8 @@ static void refuses_open(const char *name, int flags)
 	int fd = open(name, flags, 0644);
 
 	if (fd >= 0 && is_fuse()) {
-		note("files can be opened for writing whatever their flags; it is writing that fails");
+		note("files can be opened for writing whatever their flags; it is writing that "
+		     "fails");
 		ok(close(fd));
 		return;
 	}
