@@ -1,6 +1,6 @@
 /*
  * What the files of the verb edit share: verb_edit.c runs it, edit_script.c takes commands apart,
- * edit.c and edit_copy.c carry them out.
+ * edit_names.c, edit_attr.c and edit_copy.c carry them out, with what edit.c and edit_path.c offer.
  *
  * A command returns whether it succeeded; when it did not, it has said why with edit_fail(). The
  * first one that fails ends the edit, and nothing is changed then.
@@ -88,7 +88,7 @@ __attribute__((format(printf, 3, 4))) bool edit_fail_file(struct edit *e, const 
 /* What an error of the library means here. */
 const char *edit_error(int err);
 
-/* ---- paths ---- */
+/* ---- paths (edit_path.c) ---- */
 
 /* Where a path leads. */
 struct place {
@@ -109,6 +109,9 @@ struct place {
  */
 bool place_find(struct edit *e, const char *path, unsigned flags, struct place *p);
 
+/* The same without a message: 0, with p->inode NULL where there is nothing, or an error. */
+int place_look(struct edit *e, const char *path, unsigned flags, struct place *p);
+
 /*
  * Where something named name goes that is copied or moved to path: into the directory that path
  * leads to, or there itself.
@@ -125,6 +128,21 @@ bool is_directory(const struct h2_inode *inode);
 
 /* The last component of a path; "" where that is no name. To be freed. */
 char *last_name(const char *path);
+
+struct edit_walk {
+	struct edit *e;
+	void *user;
+	/* Called for each object, for a directory before what is in it. */
+	bool (*enter)(struct edit_walk *w, const char *path, struct place *p);
+	/* Called for a directory after what is in it; NULL: not wanted. */
+	bool (*leave)(struct edit_walk *w, const char *path, struct place *p);
+};
+
+/*
+ * Walk over the object at a place and all that is below it, until a function returns false. Takes
+ * the place over.
+ */
+bool edit_walk(struct edit_walk *w, const char *path, struct place *p);
 
 /* ---- making ---- */
 
@@ -150,9 +168,19 @@ bool edit_parse_mode(struct edit *e, const char *text, uint32_t before, bool dir
 bool edit_parse_owner(struct edit *e, const char *text, unsigned *valid, uint32_t *uid,
 		      uint32_t *gid);
 
-/* ---- commands of edit_copy.c ---- */
+/* ---- the commands ---- */
 
-bool edit_put(struct edit *e, const struct edit_command *c);
+bool edit_chmod(struct edit *e, const struct edit_command *c);
+bool edit_chown(struct edit *e, const struct edit_command *c);
 bool edit_get(struct edit *e, const struct edit_command *c);
+bool edit_ln(struct edit *e, const struct edit_command *c);
+bool edit_mkdir(struct edit *e, const struct edit_command *c);
+bool edit_mknod(struct edit *e, const struct edit_command *c);
+bool edit_mv(struct edit *e, const struct edit_command *c);
+bool edit_put(struct edit *e, const struct edit_command *c);
+bool edit_rm(struct edit *e, const struct edit_command *c);
+bool edit_rmdir(struct edit *e, const struct edit_command *c);
+bool edit_touch(struct edit *e, const struct edit_command *c);
+bool edit_truncate(struct edit *e, const struct edit_command *c);
 
 #endif

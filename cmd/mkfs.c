@@ -1,15 +1,19 @@
 /*
  * mkfs.hammer2, also newfs_hammer2: make a HAMMER2 filesystem. The work is done by h2_mkfs_plan()
- * and h2_mkfs_write(); this is about arguments, defaults, and not destroying what somebody needs.
+ * and h2_mkfs_write(), or with contents by h2_build_begin() and fill_pfs(); this is about
+ * arguments, defaults, and not destroying what somebody needs.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <hammer2/build.h>
+#include <hammer2/change.h>
 #include <hammer2/mkfs.h>
 #include <hammer2/volume.h>
 #include <inttypes.h>
 #include <linux/fs.h>
 #include <nettle/sha2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +25,20 @@
 #include <unistd.h>
 
 #include "blkid.h"
+#include "fill.h"
 #include "out.h"
 
 enum { EXIT_MADE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/*
+ * What an image is made with that is cut to its contents afterwards: it only has holes there. On
+ * filesystems that have no such large files it is less.
+ */
+#define IMAGE_MAX (UINT64_C(8) << 40)
+#define IMAGE_MIN (UINT64_C(64) << 20)
+#define AREA_MIN (UINT64_C(8) << 20)
+
+static volatile sig_atomic_t interrupted;
 
 struct request {
 	const char *program;
@@ -35,9 +50,15 @@ struct request {
 	unsigned uuids_made;
 	char *sizes; /* -s as given; NULL: none */
 	bool force, dry_run, quiet, json;
+	bool fixed_time;    /* SOURCE_DATE_EPOCH is set */
+	const char *source; /* -d; NULL: an empty filesystem */
+	bool smallest;      /* the size follows from the contents */
 	unsigned count;
 	struct h2_mkfs_target targets[H2_VOLUMES_MAX];
 	uint64_t device_sizes[H2_VOLUMES_MAX]; /* bytes; 0: the file is to be made */
+	bool missing[H2_VOLUMES_MAX];          /* there was no such file */
+	struct fill_counts counts;             /* of what the filesystem was filled with */
+	uint64_t left_bytes;                   /* free space after that */
 };
 
 static void complain(const struct request *r, const char *object, const char *problem)
@@ -83,6 +104,8 @@ static void usage(FILE *to)
 {
 	fputs("usage: mkfs.hammer2 [options] DEVICE...\n"
 	      "Make a HAMMER2 filesystem on one or several block devices or image files.\n\n"
+	      "  -d, --fill SOURCE    fill it from a directory or an archive (\"-\": from standard\n"
+	      "                       input). An image without a size becomes as small as possible\n"
 	      "  -L, --label LABEL    a PFS besides LOCAL; up to three; \"none\": LOCAL alone.\n"
 	      "                       Default: BOOT, ROOT or DATA by the device's last letter\n"
 	      "  -U, --uuid UUID      the filesystem's id; all other ids follow from it\n"
@@ -177,6 +200,9 @@ static int parse_option(struct request *r, int opt)
 			return bad_value(r, "-V", optarg);
 		r->options.version = (unsigned)number;
 		return -1;
+	case 'd':
+		r->source = optarg;
+		return -1;
 	case 's':
 		r->sizes = optarg;
 		return -1;
@@ -222,6 +248,7 @@ static int parse_arguments(struct request *r, int argc, char **argv)
 		{"check", required_argument, NULL, 'k'},
 		{"compress", required_argument, NULL, 'c'},
 		{"dry-run", no_argument, NULL, 'n'},
+		{"fill", required_argument, NULL, 'd'},
 		{"force", no_argument, NULL, 'f'},
 		{"fs-version", required_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},
@@ -235,7 +262,7 @@ static int parse_arguments(struct request *r, int argc, char **argv)
 	};
 	int opt, code;
 
-	while ((opt = getopt_long(argc, argv, "L:U:V:s:b:r:c:k:fnqh", longs, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "L:U:V:d:s:b:r:c:k:fnqh", longs, NULL)) != -1) {
 		code = parse_option(r, opt);
 		if (code >= 0)
 			return code;
@@ -261,7 +288,8 @@ static int look_at(struct request *r, unsigned i)
 	int fd;
 
 	if (stat(path, &st) < 0) {
-		if (errno == ENOENT && r->sizes)
+		r->missing[i] = errno == ENOENT;
+		if (errno == ENOENT && (r->sizes || (r->source && r->count == 1)))
 			return EXIT_MADE;
 		complain(r, path,
 			 errno == ENOENT ? "no such file; give its size with -s to make it"
@@ -317,6 +345,40 @@ static int protect(struct request *r, unsigned i)
 	return EXIT_MADE;
 }
 
+/*
+ * An image that is to be as small as its contents allow begins with all the room that its
+ * filesystem gives it.
+ */
+static int choose_smallest(struct request *r, uint64_t *size)
+{
+	const char *path = r->targets[0].path;
+	int fd;
+
+	if (r->dry_run) {
+		complain(r, "", "option -n: the size follows from the contents; give one with -s");
+		return EXIT_USAGE;
+	}
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	for (*size = IMAGE_MAX; fd >= 0 && *size > IMAGE_MIN; *size /= 2) {
+		if (ftruncate(fd, (off_t)*size) == 0)
+			break;
+	}
+	if (fd < 0 || ftruncate(fd, 0) < 0) {
+		complain(r, path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return EXIT_FAILED;
+	}
+	close(fd);
+	r->smallest = true;
+	r->targets[0].create = true;
+	if (r->options.boot_bytes == 0)
+		r->options.boot_bytes = AREA_MIN;
+	if (r->options.aux_bytes == 0)
+		r->options.aux_bytes = AREA_MIN;
+	return EXIT_MADE;
+}
+
 /* How much of each device is used: -s with one size for all together, or one for each. */
 static int choose_sizes(struct request *r, uint64_t sizes[])
 {
@@ -325,6 +387,8 @@ static int choose_sizes(struct request *r, uint64_t sizes[])
 
 	for (unsigned i = 0; i < r->count; i++)
 		sizes[i] = r->device_sizes[i];
+	if (!r->sizes && r->source && r->count == 1 && sizes[0] == 0)
+		return choose_smallest(r, &sizes[0]);
 	if (!r->sizes)
 		return EXIT_MADE;
 	for (char *part = strtok(r->sizes, ":"); part; part = strtok(NULL, ":")) {
@@ -376,6 +440,17 @@ static void print_uuid(const char *name, const struct h2_uuid *uuid)
 	printf("%-18s %s\n", name, text);
 }
 
+static void print_counts(const struct request *r)
+{
+	const struct fill_counts *c = &r->counts;
+
+	printf("%-18s %" PRIu64 " directories, %" PRIu64 " files, %" PRIu64 " symlinks, %" PRIu64
+	       " others, %" PRIu64 " further links\n",
+	       "contents:", c->directories, c->files, c->symlinks, c->others, c->links);
+	print_size("contents-size:", c->bytes);
+	print_size("left-size:", r->left_bytes);
+}
+
 /* As newfs_hammer2 has it, BS 1.6. */
 static void print_plan(const struct request *r, const struct h2_mkfs_plan *p)
 {
@@ -399,6 +474,23 @@ static void print_plan(const struct request *r, const struct h2_mkfs_plan *p)
 		print_uuid("    clid", &p->clids[i]);
 		print_uuid("    fsid", &p->fsids[i]);
 	}
+	if (r->source && !r->dry_run)
+		print_counts(r);
+}
+
+static void json_counts(const struct request *r, struct json *out)
+{
+	const struct fill_counts *c = &r->counts;
+
+	json_object_begin(out, "contents");
+	json_uint(out, "directories", c->directories);
+	json_uint(out, "files", c->files);
+	json_uint(out, "symlinks", c->symlinks);
+	json_uint(out, "others", c->others);
+	json_uint(out, "links", c->links);
+	json_uint(out, "bytes", c->bytes);
+	json_uint(out, "left_bytes", r->left_bytes);
+	json_object_end(out);
 }
 
 static void json_plan(const struct request *r, const struct h2_mkfs_plan *p)
@@ -431,18 +523,21 @@ static void json_plan(const struct request *r, const struct h2_mkfs_plan *p)
 		json_object_end(out);
 	}
 	json_array_end(out);
+	if (r->source && !r->dry_run)
+		json_counts(r, out);
 	json_object_end(out);
 	json_free(out);
 }
 
 /* ---- putting it together ---- */
 
-static uint64_t creation_time_us(void)
+static uint64_t creation_time_us(bool *fixed)
 {
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
 	struct timespec now;
 
-	if (epoch && *epoch)
+	*fixed = epoch && *epoch;
+	if (*fixed)
 		return strtoull(epoch, NULL, 10) * 1000000;
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
@@ -455,6 +550,103 @@ static void default_label(struct request *r)
 
 	if (r->options.label_count == 0 && !r->no_labels)
 		r->labels[r->options.label_count++] = h2_spec_default_label(&spec);
+}
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
+static void catch_signals(void)
+{
+	const struct sigaction action = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	/* A bound on the size of files is an error like others. */
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+static bool fill(struct request *r, struct h2_build *build, const char *label)
+{
+	struct h2_fs_options to = {
+		.write = true,
+		.report = on_report,
+		.report_user = r,
+	};
+	struct fill_options how = {
+		.program = r->program,
+		.source = r->source,
+		.now_us = r->options.time_us,
+		.fixed_time = r->fixed_time,
+		.interrupted = &interrupted,
+	};
+	struct h2_fs *fs;
+	bool good;
+
+	for (unsigned i = 0; i < r->count; i++) {
+		struct stat st;
+
+		if (stat(r->targets[i].path, &st) == 0 && S_ISREG(st.st_mode))
+			how.outputs[how.output_count++] =
+				(struct fill_file){.dev = st.st_dev, .ino = st.st_ino};
+	}
+	if (h2_fs_open(h2_build_volumes(build), &to, &fs) != 0)
+		return false;
+	good = fill_pfs(fs, label, &how, &r->counts);
+	return h2_fs_close(fs) == 0 && good;
+}
+
+/* What is told about a volume that was cut to its contents. */
+static void update_plan(struct h2_mkfs_plan *plan, const struct h2_volume_header *header)
+{
+	plan->volume_sizes[0] = plan->total_bytes = header->volu_size;
+	plan->free_bytes = header->allocator_size;
+	plan->reserved_bytes =
+		plan->total_bytes - plan->free_bytes - plan->boot_bytes - plan->aux_bytes;
+}
+
+/* Files that were made for nothing go away again. */
+static void remove_files(const struct request *r)
+{
+	for (unsigned i = 0; i < r->count; i++) {
+		const char *path = r->targets[i].path;
+
+		if (r->missing[i])
+			unlink(path);
+		else if (r->targets[i].create && truncate(path, 0) < 0)
+			complain(r, path, strerror(errno));
+	}
+}
+
+static int make_filled(struct request *r, struct h2_mkfs_plan *plan)
+{
+	const char *label = plan->labels[plan->label_count > 1 ? 1 : 0];
+	struct h2_volume_header header;
+	struct h2_build *build;
+	bool good;
+
+	catch_signals();
+	if (h2_build_begin(plan, &r->options, r->targets, &build) != 0)
+		return EXIT_FAILED;
+	good = fill(r, build, label) && h2_build_finish(build, r->smallest, &header) == 0;
+	if (good && r->smallest) {
+		good = truncate(r->targets[0].path, (off_t)header.volu_size) == 0;
+		if (!good)
+			complain(r, r->targets[0].path, strerror(errno));
+		update_plan(plan, &header);
+	}
+	if (good)
+		r->left_bytes = header.allocator_free;
+	else
+		remove_files(r);
+	h2_build_close(build);
+	if (!good)
+		complain(r, "", interrupted ? "interrupted; no filesystem was made"
+					    : "no filesystem was made");
+	return good ? EXIT_MADE : EXIT_FAILED;
 }
 
 static int make(struct request *r)
@@ -478,8 +670,12 @@ static int make(struct request *r)
 		if (r->targets[i].create)
 			r->targets[i].size = plan.volume_sizes[i];
 	}
-	if (!r->dry_run && h2_mkfs_write(&plan, &r->options, r->targets) != 0)
-		return EXIT_FAILED;
+	if (!r->dry_run && r->source)
+		code = make_filled(r, &plan);
+	else if (!r->dry_run && h2_mkfs_write(&plan, &r->options, r->targets) != 0)
+		code = EXIT_FAILED;
+	if (code != EXIT_MADE)
+		return code;
 	if (r->json)
 		json_plan(r, &plan);
 	else if (!r->quiet)
@@ -499,7 +695,7 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	r.options.labels = r.labels;
-	r.options.time_us = creation_time_us();
+	r.options.time_us = creation_time_us(&r.fixed_time);
 	r.options.uuid = make_uuid;
 	r.options.uuid_user = &r;
 	r.options.report = on_report;

@@ -464,10 +464,9 @@ int h2_mkfs_devices(const struct h2_mkfs_plan *plan, const struct h2_mkfs_option
 	return 0;
 }
 
-int h2_mkfs_write(const struct h2_mkfs_plan *plan, const struct h2_mkfs_options *options,
-		  const struct h2_mkfs_target *targets)
+int h2_mkfs_open_targets(const struct h2_mkfs_plan *plan, const struct h2_mkfs_options *options,
+			 const struct h2_mkfs_target *targets, struct h2_device **devices)
 {
-	struct h2_device *devices[H2_VOLUMES_MAX];
 	unsigned opened = 0;
 	int err = 0;
 
@@ -487,9 +486,21 @@ int h2_mkfs_write(const struct h2_mkfs_plan *plan, const struct h2_mkfs_options 
 		if (devices[opened - 1]->size < plan->volume_sizes[opened - 1])
 			err = refuse(options, -ENOSPC, "%s: it has become smaller", t->path);
 	}
-	if (!err)
-		err = h2_mkfs_devices(plan, options, devices);
-	while (opened > 0)
+	while (err && opened > 0)
 		h2_device_close(devices[--opened]);
+	return err;
+}
+
+int h2_mkfs_write(const struct h2_mkfs_plan *plan, const struct h2_mkfs_options *options,
+		  const struct h2_mkfs_target *targets)
+{
+	struct h2_device *devices[H2_VOLUMES_MAX];
+	int err = h2_mkfs_open_targets(plan, options, targets, devices);
+
+	if (err)
+		return err;
+	err = h2_mkfs_devices(plan, options, devices);
+	for (unsigned i = 0; i < plan->volume_count; i++)
+		h2_device_close(devices[i]);
 	return err;
 }

@@ -173,3 +173,21 @@ bool h2_is_zero(const void *data, size_t len)
 	/* Equal to itself shifted by one, and beginning with zero: all zero. */
 	return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
 }
+
+#define SAMPLE 4096u
+
+bool h2_data_may_compress(const void *data, size_t len)
+{
+	const char *bytes = data;
+	char out[SAMPLE];
+
+	/* Small blocks cost less to try than to look at. */
+	if (len < 8 * SAMPLE)
+		return true;
+	/* Compressed files mostly have a header and tables that do compress: so not only in front. */
+	for (size_t at = SAMPLE; at + SAMPLE <= len; at += len / 4) {
+		if (LZ4_compress_default(bytes + at, out, SAMPLE, SAMPLE * 7 / 8) > 0)
+			return true;
+	}
+	return false;
+}

@@ -27,6 +27,12 @@ int h2_data_decode(unsigned comp, const void *block, size_t block_len, void *out
  */
 int h2_data_encode(unsigned comp_algo, const void *data, size_t len, void *out, unsigned *comp);
 
+/*
+ * Whether it is worth trying: a look at samples of the block. What it says depends on the bytes
+ * alone, so that the same data are always stored in the same way.
+ */
+bool h2_data_may_compress(const void *data, size_t len);
+
 /* Whether all bytes are zero. */
 bool h2_is_zero(const void *data, size_t len);
 

@@ -20,8 +20,6 @@
 #define BUCKETS_MIN 4u
 #define BATCH 16u /* buffers of one inode that a thread takes at once */
 #define THREADS_MAX 16u
-#define COMP_TRY_ALWAYS 8u /* BS 5.6 */
-#define COMP_FAILURES_MAX 128u
 
 /* ---- finding and making ---- */
 
@@ -277,25 +275,8 @@ static size_t plain_size(const struct h2_inode *inode, const struct h2_buffer *b
 	return size < b->room ? size : b->room;
 }
 
-static bool should_compress(struct h2_inode *inode)
-{
-	unsigned failures = atomic_load(&inode->comp_failures);
-
-	return failures < COMP_TRY_ALWAYS || failures % COMP_TRY_ALWAYS == 0;
-}
-
-static void note_compression(struct h2_inode *inode, bool success)
-{
-	unsigned failures = atomic_load(&inode->comp_failures);
-
-	failures = success ? 0 : failures + 1;
-	if (failures > COMP_FAILURES_MAX)
-		failures = COMP_TRY_ALWAYS;
-	atomic_store(&inode->comp_failures, failures);
-}
-
 /* Encode a buffer into scratch (MF 8.7, 8.8). Returns 0 or -ENOMEM. */
-static int encode(struct h2_inode *inode, const struct h2_buffer *b, uint8_t *scratch,
+static int encode(const struct h2_inode *inode, const struct h2_buffer *b, uint8_t *scratch,
 		  struct stored *item)
 {
 	unsigned comp_algo = inode->meta.comp_algo, check_algo = inode->meta.check_algo & 15;
@@ -309,11 +290,10 @@ static int encode(struct h2_inode *inode, const struct h2_buffer *b, uint8_t *sc
 	if (item->hole)
 		return 0;
 	if ((algo == H2_COMP_LZ4 || algo == H2_COMP_ZLIB) && plain > H2_BLOCK_MIN &&
-	    should_compress(inode)) {
+	    h2_data_may_compress(b->bytes, plain)) {
 		size = h2_data_encode(comp_algo, b->bytes, plain, scratch, &used);
 		if (size < 0)
 			return size;
-		note_compression(inode, size > 0);
 	}
 	item->size = size > 0 ? (size_t)size : plain;
 	if (size == 0)

@@ -138,8 +138,7 @@ struct h2_inode {
 	bool reaped;           /* gone, and its blocks are dropped */
 	bool indexed;          /* the index has it */
 	uint64_t stored_bytes; /* of blocks below */
-	_Atomic unsigned comp_failures; /* BS 5.6; changed under a shared lock too */
-	struct h2_buffer **buffers;     /* buckets, a power of two of them; NULL: none */
+	struct h2_buffer **buffers; /* buckets, a power of two of them; NULL: none */
 	unsigned buffer_buckets, buffer_count;
 	union {
 		struct h2_root root;              /* without DIRECTDATA */

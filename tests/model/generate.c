@@ -534,7 +534,8 @@ static void choose_write(struct generator *g, const struct model *m, struct op *
 		op->len = 1 + random_skewed(&g->random, 1000);
 	}
 	if (one_in(g, 400) && g->can & CAN_HUGE) {
-		op->offset = (UINT64_C(1) << (30 + below(g, 34))) - below(g, 2 * BLOCK);
+		op->offset = UINT64_C(1) << (30 + below(g, 34));
+		op->offset -= below(g, 2 * BLOCK);
 		if (one_in(g, 3))
 			op->offset = MODEL_SIZE_MAX - below(g, 2 * BLOCK);
 	}

@@ -104,7 +104,7 @@ static void print_results(const struct run *r, double seconds)
 	uint64_t sum = 0;
 
 	printf("%-16s %12s %12s\n", "operation", "done", "failed");
-	for (unsigned kind = 0; kind < OP_RESET; kind++) {
+	for (unsigned kind = 0; kind < OP_KINDS; kind++) {
 		uint64_t done = 0, failed = 0;
 
 		for (unsigned i = 0; i < r->worker_count; i++) {

@@ -250,7 +250,6 @@ static const char *const kind_names[OP_KINDS] = {
 	[OP_RELEASE] = "release",   [OP_SYNC] = "sync",
 	[OP_SNAPSHOT] = "snapshot", [OP_CRASH] = "crash",
 	[OP_VERIFY] = "verify",     [OP_REMOUNT] = "remount",
-	[OP_RESET] = "reset",
 };
 
 static const char *const data_names[DATA_KINDS] = {"zeros", "noise", "text", "repeated", "mixed"};

@@ -33,7 +33,6 @@ enum op_kind {
 	OP_CRASH,    /* look at what would be left by a power failure without sync */
 	OP_VERIFY,   /* compare everything */
 	OP_REMOUNT,  /* close, check, open, compare everything */
-	OP_RESET,    /* check, then go on with a new filesystem */
 	OP_KINDS,
 };
 

@@ -16,8 +16,9 @@
 #define CLOCK_SLACK_US 20000u /* a filesystem's clock may be as much behind */
 #define TARGET_MAX 4095u
 #define PATH_BUFFER 4096u
-#define ROOM_LEAST 300u /* parts of a thousand; with less the filesystem is made anew */
-#define ROOM_NONE 200u  /* with less, -ENOSPC is no surprise */
+#define ROOM_LEAST 300u  /* parts of a thousand; with less the filesystem is made anew */
+#define ROOM_NOTHING 20u /* with less, an image leaves not even what a removal needs */
+#define ROOM_NONE 200u   /* with less, -ENOSPC is no surprise */
 #define FULL_TRIES 3000u
 
 /* ---- failing ---- */
@@ -27,6 +28,8 @@ static _Thread_local struct worker *current_worker;
 
 static void say_repeat(struct run *run, const struct worker *w)
 {
+	if (run->replayed) /* whoever replays has the operations */
+		return;
 	fprintf(stderr, "seed %" PRIu64 "; to repeat:\n  %s", run->options->seed,
 		run->options->command);
 	if (w && w->op && run->worker_count == 1)
@@ -189,8 +192,7 @@ static void keep(struct worker *w, struct model_inode *inode, void *node)
 /* An inode without a name that nobody refers to is no more. */
 static void end_inode(struct worker *w, struct model_inode *inode)
 {
-	if (w->ended_count < ENDED_MAX)
-		w->ended[w->ended_count++] = inode->inum;
+	w->ended[w->ended_count++ % ENDED_MAX] = inode->inum;
 	model_drop(w->model, inode);
 }
 
@@ -206,17 +208,18 @@ static void let_go(struct worker *w, struct model_inode *inode)
 		end_inode(w, inode);
 }
 
-/* After a commit nothing is left of the inodes that ended before. */
+/* After closing nothing is left of the inodes that ended before. */
 static void check_ended(struct worker *w)
 {
 	const struct run *run = w->run;
 	void *node;
 
-	for (unsigned i = 0; run->ops->can & CAN_BY_NUMBER && i < w->ended_count; i++) {
+	for (unsigned i = 0; run->ops->can & CAN_BY_NUMBER && i < w->ended_count && i < ENDED_MAX;
+	     i++) {
 		int err = run->ops->get(run->backend, w->ended[i], &node);
 
 		if (err != -ENOENT)
-			fail(w, "inode %llu ended before the commit, but asking for it gives: %s",
+			fail(w, "inode %llu ended before closing, but asking for it gives: %s",
 			     ULL(w->ended[i]), err ? strerror(-err) : "an inode");
 	}
 	w->ended_count = 0;
@@ -276,6 +279,10 @@ static bool after(struct worker *w, const struct model_errors *e, ssize_t result
 	char expected[256];
 
 	w->model->now_hi = now_us();
+	/* The reserve for removals is ours: an image may have come without. */
+	if (err == ENOSPC && run->options->backend.from &&
+	    run->ops->room(run->backend) < ROOM_NOTHING)
+		needs_space = true;
 	if (err == ENOSPC && needs_space) {
 		w->full++;
 		if (!run->options->full && !run->options->backend.from &&
@@ -1278,7 +1285,6 @@ void execute(struct worker *w, const struct op *op)
 		err = run->ops->sync(run->backend);
 		if (err)
 			fail(w, "it gave %s", strerror(-err));
-		check_ended(w);
 		w->done[op->kind]++;
 		break;
 	case OP_SNAPSHOT:
@@ -1297,7 +1303,6 @@ void execute(struct worker *w, const struct op *op)
 		run_remount(run);
 		w->done[op->kind]++;
 		break;
-	case OP_RESET:
 	case OP_KINDS:
 		break;
 	}
@@ -1351,6 +1356,7 @@ void run_fini(struct run *run)
 
 void run_replay(struct run *run, const struct op *ops, uint64_t count, const bool *skip)
 {
+	run->replayed = true;
 	for (uint64_t i = 0; i < count; i++) {
 		if (!skip || !skip[i])
 			execute(&run->workers[0], &ops[i]);

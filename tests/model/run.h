@@ -48,7 +48,10 @@ struct worker {
 	uint64_t done[OP_KINDS], failed[OP_KINDS]; /* operations, by their results */
 	uint64_t full;                             /* -ENOSPC since the last success */
 
-	/* Inodes that ended since the last commit: asking for them may still be answered. */
+	/*
+	 * The last inodes that ended since opening. They must be gone when it is closed; before,
+	 * asking for them may still be answered.
+	 */
 	uint64_t ended[ENDED_MAX];
 	unsigned ended_count;
 };
@@ -75,6 +78,7 @@ struct run {
 	uint64_t formats;           /* how often it was made */
 	uint64_t checks;
 	uint64_t rounds;
+	bool replayed;
 	bool out_of_room; /* the filesystem is to be made anew */
 
 	/* What is done goes here for shrink.c, if it is not NULL. */
