@@ -8,6 +8,7 @@
 #   make sanitize   run the tests under Address-, UndefinedBehavior- and ThreadSanitizer
 #   make fuzz       fuzz for SECONDS (default: 60) each target
 #   make bench      measure reading against ext4 (root)
+#   make bench-write  measure writing beside ext4 and bindfs (root)
 #   make install    install (PREFIX, DESTDIR)
 
 BUILD ?= build
@@ -18,7 +19,7 @@ SECONDS ?= 60
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all packages run demo test sanitize fuzz bench install clean
+.PHONY: all packages run demo test sanitize fuzz bench bench-write install clean
 
 all: packages
 	@tools/build $(BUILD) --prefix=$(PREFIX)
@@ -43,6 +44,9 @@ fuzz: packages
 
 bench: all
 	@tools/bench "$(BUILD)"
+
+bench-write: all
+	@tools/bench-write "$(BUILD)"
 
 install: all
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)

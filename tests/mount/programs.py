@@ -792,7 +792,7 @@ def main():
                         help="of stress-ng: only this one; may be repeated")
     parser.add_argument("programs", nargs="*", metavar="PROGRAM",
                         help=f"of {', '.join(all_programs())}; all by default")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     unknown = set(args.programs) - set(all_programs())
     if unknown:
         parser.error(f"no such program: {', '.join(sorted(unknown))}")
