@@ -136,6 +136,7 @@ static void enqueue_locked(struct h2_fs *fs, struct h2_buffer *b)
 	if (b->queued)
 		return;
 	b->queued = true;
+	b->sequence = ++fs->last_sequence;
 	b->queue_prev = fs->queue_last;
 	b->queue_next = NULL;
 	if (fs->queue_last)
@@ -240,13 +241,15 @@ struct batch {
 };
 
 /* Take buffers from the queue: the oldest, and what follows it of the same inode. */
-static bool take_batch(struct h2_fs *fs, struct batch *batch)
+static bool take_batch(struct h2_fs *fs, struct batch *batch, bool limited)
 {
 	struct h2_buffer *b;
 
 	batch->count = 0;
 	h2_mutex_lock(&fs->dirty_lock);
 	b = fs->queue_first;
+	if (b && limited && b->sequence > fs->drain_limit)
+		b = NULL;
 	if (b) {
 		batch->inode = b->inode;
 		batch->ticket = fs->next_ticket++;
@@ -283,6 +286,10 @@ static int encode(const struct h2_inode *inode, const struct h2_buffer *b, uint8
 	unsigned algo = comp_algo & 15, used = H2_COMP_NONE;
 	size_t plain = plain_size(inode, b);
 	int size = 0;
+
+	/* An inode from the media may ask for what nobody knows. */
+	if (check_algo > H2_CHECK_SHA192)
+		check_algo = H2_CHECK_XXHASH64;
 
 	item->version = b->version;
 	item->hole = algo != H2_COMP_NONE && check_algo != H2_CHECK_NONE &&
@@ -471,12 +478,20 @@ static int store_batch(struct h2_fs *fs, struct batch *batch)
 	return err;
 }
 
+static bool never_enough(struct h2_fs *fs)
+{
+	(void)fs;
+	return false;
+}
+
 /*
  * Store what is on the queue until enough() says so. closed: the committing thread holds the gate
  * for us. An error makes changes impossible from then on: the data cannot be kept.
  */
 static int drain(struct h2_fs *fs, bool closed, bool (*enough)(struct h2_fs *))
 {
+	/* With the gate open others go on queueing: a commit does not wait for those. */
+	bool limited = !closed && enough == never_enough;
 	struct batch *batch = malloc(sizeof(*batch));
 	int err = batch ? 0 : -ENOMEM;
 
@@ -488,7 +503,7 @@ static int drain(struct h2_fs *fs, bool closed, bool (*enough)(struct h2_fs *))
 	while (!err && !enough(fs)) {
 		if (!closed && !h2_txn_try_enter(fs->txn))
 			break;
-		if (!take_batch(fs, batch)) {
+		if (!take_batch(fs, batch, limited)) {
 			if (!closed)
 				h2_txn_leave(fs->txn);
 			break;
@@ -506,12 +521,6 @@ static int drain(struct h2_fs *fs, bool closed, bool (*enough)(struct h2_fs *))
 	if (err)
 		h2_txn_fail(fs->txn, err);
 	return err;
-}
-
-static bool never_enough(struct h2_fs *fs)
-{
-	(void)fs;
-	return false;
 }
 
 static bool enough_for_background(struct h2_fs *fs)
@@ -582,6 +591,9 @@ int h2_buffers_drain(struct h2_fs *fs, bool closed)
 {
 	if (is_empty(fs))
 		return h2_txn_error(fs->txn);
+	h2_mutex_lock(&fs->dirty_lock);
+	fs->drain_limit = fs->last_sequence;
+	h2_mutex_unlock(&fs->dirty_lock);
 	/* With little to do waking others costs more than it brings. */
 	if (atomic_load(&fs->buffer_bytes) > 4 * BATCH * (uint64_t)H2_BLOCK_MIN)
 		push_tasks(fs, closed ? TASK_CLOSED : TASK_ALL, fs->pool_threads - 1);

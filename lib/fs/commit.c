@@ -234,7 +234,8 @@ static int gather(struct h2_fs *fs)
 		fs->group[fs->group_count++] = inode;
 		inode->pfs->in_group = true;
 	}
-	qsort(fs->group, fs->group_count, sizeof(struct h2_inode *), by_number);
+	if (fs->group_count > 0)
+		qsort(fs->group, fs->group_count, sizeof(struct h2_inode *), by_number);
 	return 0;
 }
 
@@ -307,7 +308,8 @@ static void encoded(void *user)
 		} else if (h2_cache_refs(fs->blocks.cache, &inode->cached) == 1) {
 			/* Nobody uses it any more but us. */
 			unlist(fs, inode);
-			inode->dirty_next = fs->reap;
+			inode->reaped = true;
+			inode->reap_next = fs->reap;
 			fs->reap = inode;
 		} else {
 			discount(fs, inode);
@@ -329,7 +331,6 @@ static void encoded(void *user)
 static void reap_inode(struct h2_inode *inode)
 {
 	h2_rwlock_write(&inode->lock);
-	inode->reaped = true;
 	h2_buffer_discard_from(inode, 0);
 	if (!h2_inode_is_inline(inode)) {
 		struct h2_tree_change change = h2_inode_change(inode);
@@ -349,8 +350,7 @@ static void durable(void *user, uint64_t tid)
 	while (fs->reap) {
 		struct h2_inode *inode = fs->reap;
 
-		fs->reap = inode->dirty_next;
-		inode->dirty_next = NULL;
+		fs->reap = inode->reap_next;
 		h2_txn_enter(fs->txn);
 		reap_inode(inode);
 		h2_txn_leave(fs->txn);
@@ -363,7 +363,7 @@ void h2_fs_forget_changes(struct h2_fs *fs)
 	while (fs->reap) {
 		struct h2_inode *inode = fs->reap;
 
-		fs->reap = inode->dirty_next;
+		fs->reap = inode->reap_next;
 		h2_buffer_discard_from(inode, 0);
 		clean_tree(inode);
 		h2_inode_put(inode);

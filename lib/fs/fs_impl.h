@@ -66,6 +66,8 @@ struct h2_fs {
 	/* under dirty_lock */
 	struct h2_inode *dirty_first, *dirty_last;
 	struct h2_buffer *queue_first, *queue_last; /* buffers to be written, oldest first */
+	uint64_t last_sequence;                     /* of the newest on the queue */
+	uint64_t drain_limit;                       /* a commit waits for those up to here */
 	uint64_t next_ticket, turn; /* batches are placed in the order they were taken in */
 	pthread_cond_t turn_passed;
 
@@ -122,6 +124,7 @@ struct h2_buffer {
 	/* under fs->dirty_lock */
 	struct h2_buffer *queue_prev, *queue_next;
 	bool queued;
+	uint64_t sequence; /* of queueing */
 };
 
 struct h2_inode {
@@ -147,9 +150,10 @@ struct h2_inode {
 
 	/* under fs->dirty_lock */
 	struct h2_inode *dirty_prev, *dirty_next;
-	bool dirty;     /* on the list, which holds a reference */
-	bool dirty_new; /* was not in the index when it was put there */
-	bool settled;   /* gone, and commits have nothing more to write for it: not counted */
+	bool dirty;                 /* on the list, which holds a reference */
+	bool dirty_new;             /* was not in the index when it was put there */
+	struct h2_inode *reap_next; /* the committing thread's */
+	bool settled; /* gone, and commits have nothing more to write for it: not counted */
 };
 
 /* ---- the gate and locks ---- */

@@ -62,16 +62,17 @@ static struct h2_inode *alloc_inode(struct h2_pfs *pfs, uint64_t inum,
 static void fill_content(struct h2_inode *inode, const struct h2d_inode *d)
 {
 	if (h2_inode_is_inline(inode))
-		memcpy(inode->u.data, d->u.data, sizeof(inode->u.data));
+		/* What others left behind the end must not show when the file grows. */
+		memcpy(inode->u.data, d->u.data, (size_t)inode->meta.size);
 	else
 		h2_root_init(&inode->u.root, d->u.blockset);
 	inode->stored_bytes = inode->ref.data_count;
 }
 
-static struct h2_inode *enter_cache(struct h2_inode *inode)
+static struct h2_inode *enter_cache(struct h2_inode *inode, bool replace)
 {
 	return (struct h2_inode *)h2_cache_insert(h2_inode_blocks(inode)->cache, &inode->cached,
-						  false);
+						  replace);
 }
 
 struct h2_inode *h2_inode_make_root(struct h2_pfs *pfs, const struct h2d_inode *d)
@@ -83,7 +84,7 @@ struct h2_inode *h2_inode_make_root(struct h2_pfs *pfs, const struct h2d_inode *
 	inode->meta = pfs->info.meta;
 	inode->indexed = true;
 	fill_content(inode, d);
-	return enter_cache(inode);
+	return enter_cache(inode, false);
 }
 
 struct h2_inode *h2_inode_make(struct h2_pfs *pfs, const struct h2_inode_meta *meta,
@@ -102,7 +103,8 @@ struct h2_inode *h2_inode_make(struct h2_pfs *pfs, const struct h2_inode_meta *m
 	inode->meta = *meta;
 	if (!h2_inode_is_inline(inode))
 		h2_root_init(&inode->u.root, empty);
-	return enter_cache(inode);
+	/* A number is new, whatever was removed under it. */
+	return enter_cache(inode, true);
 }
 
 static int load(struct h2_pfs *pfs, uint64_t inum, const struct h2_blockref *ref,
@@ -123,7 +125,7 @@ static int load(struct h2_pfs *pfs, uint64_t inum, const struct h2_blockref *ref
 	inode->legacy = place == H2_PLACE_LEGACY;
 	inode->indexed = !inode->legacy;
 	fill_content(inode, &d);
-	*inodep = enter_cache(inode);
+	*inodep = enter_cache(inode, false);
 	return 0;
 }
 
@@ -273,9 +275,8 @@ static uint64_t blocks_of(const struct h2_inode *inode)
 	if (h2_inode_is_inline(inode))
 		return 0;
 	/* Buffers count as they lie in memory until they are stored. */
-	if (inode->buffer_count > 0) {
-		for (struct h2_buffer *b = h2_buffer_next(inode, 0); b;
-		     b = h2_buffer_next(inode, b->key + 1))
+	for (unsigned i = 0; inode->buffer_count > 0 && i < inode->buffer_buckets; i++) {
+		for (const struct h2_buffer *b = inode->buffers[i]; b; b = b->next)
 			bytes += b->room;
 	}
 	return bytes / 512;

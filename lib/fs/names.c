@@ -444,6 +444,9 @@ static int link_locked(struct h2_inode *dir, const char *name, size_t len, struc
 	err = add_name(dir, name, len, inode->meta.inum, inode->meta.type);
 	if (err)
 		return err;
+	/* A count that is too low on the media is one at least: it has a name. */
+	if (!inode->gone && inode->meta.nlinks == 0)
+		inode->meta.nlinks = 1;
 	inode->gone = false;
 	inode->unnamed = false;
 	inode->meta.nlinks++;

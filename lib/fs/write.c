@@ -98,7 +98,20 @@ static int clean_tail(struct h2_inode *inode)
 	size_t len = 0;
 	int err;
 
-	if (size == key || h2_inode_is_inline(inode) || h2_buffer_find(inode, key))
+	if (h2_inode_is_inline(inode))
+		return 0;
+	/* Nor may blocks that others left behind the end (MF 8.4). */
+	err = h2_tree_first(h2_inode_blocks(inode), &change.where, H2_TREE_FILE, &inode->u.root,
+			    size > key ? key + H2_LOGICAL_BLOCK : key, UINT64_MAX, &ref, NULL);
+	if (err < 0)
+		return err;
+	if (err == 0) {
+		err = h2_tree_remove_range(&change, &inode->u.root,
+					   size > key ? key + H2_LOGICAL_BLOCK : key, UINT64_MAX);
+		if (err)
+			return err;
+	}
+	if (size == key || h2_buffer_find(inode, key))
 		return 0;
 	err = h2_file_block_at(inode, key, &ref);
 	if (err)

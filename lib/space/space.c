@@ -568,9 +568,19 @@ static void drop_locked(struct h2_space *space, uint64_t data_off, uint64_t tid)
 	}
 }
 
+/* What comes from the media may be anything. */
+static bool is_block(const struct h2_space *space, uint64_t data_off)
+{
+	uint64_t offset = data_off & ~UINT64_C(63);
+	unsigned radix = (unsigned)(data_off & 63);
+
+	return radix >= 10 && radix <= 16 && offset < space->total_size &&
+	       space->total_size - offset >= UINT64_C(1) << radix;
+}
+
 void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t tid)
 {
-	if ((data_off & 63) == 0)
+	if (!is_block(space, data_off))
 		return;
 	h2_mutex_lock(&space->lock);
 	drop_locked(space, data_off, tid);
@@ -598,7 +608,7 @@ void h2_space_cancel(struct h2_space *space, uint64_t data_off, uint64_t tid)
 	unsigned radix = (unsigned)(data_off & 63);
 	bool alone = radix >= SMALL_RADIX;
 
-	if (radix == 0)
+	if (!is_block(space, data_off))
 		return;
 	h2_mutex_lock(&space->lock);
 	for (uint64_t at = 0; alone && at < UINT64_C(1) << radix; at += H2_GRANULE) {
@@ -693,11 +703,15 @@ bool h2_space_has(struct h2_space *space, uint64_t quads, uint64_t granules)
 
 	h2_mutex_lock(&space->lock);
 	for (;;) {
-		uint64_t begun = space->free_granules - 4 * space->free_quads;
-		uint64_t more = granules > begun ? (granules - begun + 3) / 4 : 0;
+		/*
+		 * Granules are taken from begun quads of the same type of block only as long as whole
+		 * ones last: besides quads each type may begin one.
+		 */
+		uint64_t more = (granules + 3) / 4 + CLASSES;
 		struct zone *z;
 
-		enough = quads + more <= space->free_quads;
+		enough = quads + more <= space->free_quads ||
+			 (quads == 0 && granules <= space->free_granules);
 		if (enough || space->next_unknown == space->zone_count)
 			break;
 		z = get_zone(space, space->next_unknown);
