@@ -107,6 +107,7 @@ static int close_fs(struct h2_fs *fs, bool abandon)
 	fs->txn = NULL;
 	h2_pool_free(fs->pool);
 	h2_fs_forget_changes(fs);
+	h2_cache_shrink(fs->blocks.cache);
 	h2_pfs_free_all(fs);
 	assert(!fs->pfs_list);
 	h2_dedup_free(fs->dedup);

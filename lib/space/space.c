@@ -172,6 +172,19 @@ static void close_unusable(struct h2_space *space, struct zone *z)
 	free(fresh);
 }
 
+/* What counts is the bitmap; other implementations leave avail too low (BS 15, D16). */
+static void correct_avail(struct zone *z)
+{
+	for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
+		const uint8_t *map = bitmap_of(z, s);
+		uint32_t granules = 0;
+
+		for (unsigned i = 0; i < SEGMENT_BYTES; i++)
+			granules += free_in_byte(map[i]);
+		z->records[s].avail = le32_make(granules * H2_GRANULE);
+	}
+}
+
 /* Have the zone's leaf in memory. Returns false where that cannot be. */
 static bool load_zone(struct h2_space *space, struct zone *z)
 {
@@ -208,6 +221,7 @@ static bool load_zone(struct h2_space *space, struct zone *z)
 		z->known = z->known || z->bad;
 		return false;
 	}
+	correct_avail(z);
 	count_zone(space, z);
 	keep(space, z);
 	return true;

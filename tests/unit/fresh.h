@@ -30,7 +30,8 @@ static inline void fresh_report(void *user, const struct h2_report *r)
 		return;
 	if (count)
 		++*count;
-	fprintf(stderr, "finding: %s: %s: %s (inode %" PRIu64 ", key %#" PRIx64 ", at %#" PRIx64 ")\n",
+	fprintf(stderr,
+		"finding: %s: %s: %s (inode %" PRIu64 ", key %#" PRIx64 ", at %#" PRIx64 ")\n",
 		r->code, r->object ? r->object : "", r->message, r->inum, r->key, r->media);
 }
 
