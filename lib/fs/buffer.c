@@ -525,7 +525,8 @@ static int drain(struct h2_fs *fs, bool closed, bool (*enough)(struct h2_fs *))
 
 static bool enough_for_background(struct h2_fs *fs)
 {
-	return atomic_load(&fs->buffer_bytes) < fs->dirty_limit / 4;
+	return atomic_load(&fs->committing) ||
+	       atomic_load(&fs->buffer_bytes) < fs->dirty_limit / 4;
 }
 
 static bool below_limit(struct h2_fs *fs)
@@ -598,7 +599,9 @@ int h2_buffers_drain(struct h2_fs *fs, bool closed)
 	if (atomic_load(&fs->buffer_bytes) > 4 * BATCH * (uint64_t)H2_BLOCK_MIN)
 		push_tasks(fs, closed ? TASK_CLOSED : TASK_ALL, fs->pool_threads - 1);
 	(void)drain(fs, closed, never_enough);
+	atomic_store(&fs->committing, true);
 	h2_pool_wait(fs->pool);
+	atomic_store(&fs->committing, false);
 	/* Buffers whose task met a closing gate: they come with the next call. */
 	return h2_txn_error(fs->txn);
 }

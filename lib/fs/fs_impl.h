@@ -55,6 +55,7 @@ struct h2_fs {
 	_Atomic uint64_t buffer_small; /* room that the smaller ones may need, bytes */
 	_Atomic uint64_t dirty_inodes;
 	_Atomic uint64_t new_inodes; /* of these, not in the index yet */
+	_Atomic bool committing; /* a commit waits for the pool: background work stops */
 	_Atomic unsigned drains;     /* tasks that are writing buffers */
 
 	struct h2_mutex pfs_lock;

@@ -712,6 +712,8 @@ static int rename_found(struct rename *r)
 	if (r->target == r->inode)
 		return 0;
 	err = h2_inode_check_change(r->inode);
+	if (!err && r->target)
+		err = h2_inode_check_change(r->target);
 	if (!err)
 		err = check_rename(r);
 	if (!err)
