@@ -50,7 +50,8 @@ static void json_problem(struct edit *e, bool in_pfs, const char *path, const ch
 	json_object_end(json);
 }
 
-static bool fail(struct edit *e, bool in_pfs, const char *path, const char *format, va_list ap)
+__attribute__((format(printf, 4, 0))) static bool fail(struct edit *e, bool in_pfs, const char *path,
+							const char *format, va_list ap)
 {
 	char message[512];
 
