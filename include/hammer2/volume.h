@@ -41,12 +41,13 @@ void h2_spec_fini(struct h2_spec *spec);
 const char *h2_spec_default_label(const struct h2_spec *spec);
 
 struct h2_volumes_options {
-	bool write;           /* open for writing, exclusively; else for reading, shared */
-	bool mounted;         /* with write: the caller's mount claims the block device itself */
-	bool no_lock;         /* look only, whoever else has it open; not together with write */
-	uint64_t offset;      /* bytes: where the volume begins in its file; one volume only */
-	uint64_t size;        /* bytes of it from there; 0: up to the end of the file */
-	int header_copy;      /* 1..4: use this copy of the root volume's header; 0: the best */
+	bool write;      /* open for writing, exclusively; else for reading, shared */
+	bool mounted;    /* with write: the caller's mount claims the block device itself */
+	bool no_lock;    /* look only, whoever else has it open; not together with write */
+	uint64_t offset; /* bytes: where the volume begins in its file; one volume only */
+	uint64_t size;   /* bytes of it from there; 0: up to the end of the file */
+	/* 1..4: use this copy of the root volume's header, for reading only; 0: the best */
+	int header_copy;
 	h2_report_fn *report; /* receives findings; may be NULL */
 	void *report_user;
 };

@@ -339,6 +339,11 @@ int h2_volumes_assemble(struct h2_device *const *devices, unsigned count,
 	err = choose_headers(set, options ? options->header_copy : 0);
 	if (!err)
 		err = check_set(set);
+	/* Going on from an older state would destroy the newer ones. */
+	if (!err && options && options->header_copy && h2_volumes_writable(set))
+		err = fault(set, NULL, -EINVAL,
+			    "a header copy can be asked for only when the volume is opened for "
+			    "reading");
 	if (err) {
 		h2_volumes_close(set);
 		return err;

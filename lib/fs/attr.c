@@ -94,10 +94,13 @@ int h2_inode_set_attr(struct h2_inode *inode, const struct h2_set_attr *set)
 	if (err)
 		return err;
 	h2_rwlock_write(&inode->lock);
-	err = apply(inode, set);
-	/* Cutting may have failed part of the way, with blocks in buffers. */
-	if (!err || set->valid & H2_SET_SIZE)
-		h2_inode_dirty(inode);
+	err = h2_inode_prepare(inode);
+	if (!err) {
+		err = apply(inode, set);
+		/* Cutting may have failed part of the way, with blocks in buffers. */
+		if (!err || set->valid & H2_SET_SIZE)
+			h2_inode_dirty(inode);
+	}
 	h2_rwlock_unlock(&inode->lock);
 	h2_txn_end(fs->txn, &need);
 	return err;

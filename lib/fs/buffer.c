@@ -206,15 +206,26 @@ void h2_buffer_discard(struct h2_buffer *b)
 	free(b);
 }
 
-void h2_buffer_discard_from(struct h2_inode *inode, uint64_t key)
+void h2_buffer_discard_range(struct h2_inode *inode, uint64_t lo, uint64_t hi)
 {
+	/* A few blocks of many buffers. */
+	if (hi - lo < H2_LOGICAL_BLOCK * (uint64_t)inode->buffer_buckets) {
+		for (uint64_t n = (hi - lo) / H2_LOGICAL_BLOCK + 1; n > 0; n--) {
+			struct h2_buffer *b = h2_buffer_find(inode, lo);
+
+			if (b)
+				h2_buffer_discard(b);
+			lo += H2_LOGICAL_BLOCK;
+		}
+		return;
+	}
 	for (unsigned i = 0; i < inode->buffer_buckets; i++) {
 		struct h2_buffer *b = inode->buffers[i];
 
 		while (b) {
 			struct h2_buffer *next = b->next;
 
-			if (b->key >= key)
+			if (b->key >= lo && b->key <= hi)
 				h2_buffer_discard(b);
 			b = next;
 		}
@@ -525,8 +536,7 @@ static int drain(struct h2_fs *fs, bool closed, bool (*enough)(struct h2_fs *))
 
 static bool enough_for_background(struct h2_fs *fs)
 {
-	return atomic_load(&fs->committing) ||
-	       atomic_load(&fs->buffer_bytes) < fs->dirty_limit / 4;
+	return atomic_load(&fs->committing) || atomic_load(&fs->buffer_bytes) < fs->dirty_limit / 4;
 }
 
 static bool below_limit(struct h2_fs *fs)

@@ -13,10 +13,11 @@
 
 /* Room for what every commit writes: super-root, PFS roots, the upper levels of the indexes. */
 #define BASE_BYTES (UINT64_C(256) << 10)
-/* For each changed inode: itself, and a block of the index and its part of the levels above. */
-#define INODE_BYTES (H2_INODE_SIZE + 8192u)
-/* New ones follow each other: they share blocks of the index. */
-#define NEW_INODE_BYTES (H2_INODE_SIZE + 2 * H2_BLOCKREF_SIZE)
+/*
+ * For each changed inode: itself, and what the index grows by where it is new. New numbers follow
+ * each other; the blocks on the way to an old one are branches already (h2_inode_prepare()).
+ */
+#define INODE_BYTES (H2_INODE_SIZE + 2 * H2_BLOCKREF_SIZE)
 
 /* How many bytes of buffers a closed gate is worth, and how often we try to get there. */
 #define LITTLE (UINT64_C(4) << 20)
@@ -30,13 +31,11 @@ struct encoding {
 static struct h2_txn_need needs(void *user)
 {
 	struct h2_fs *fs = user;
-	uint64_t all = atomic_load(&fs->dirty_inodes), fresh = atomic_load(&fs->new_inodes);
-	uint64_t old = all > fresh ? all - fresh : 0; /* they are not counted in one step */
 
 	return (struct h2_txn_need){
 		.quads = atomic_load(&fs->buffer_quads),
 		.bytes = atomic_load(&fs->buffer_small) + atomic_load(&fs->branch_bytes) +
-			 old * INODE_BYTES + fresh * NEW_INODE_BYTES + BASE_BYTES,
+			 atomic_load(&fs->dirty_inodes) * INODE_BYTES + BASE_BYTES,
 	};
 }
 
@@ -71,7 +70,7 @@ static void drop_block(void *user, const struct h2_blockref *ref)
 {
 	struct encoding *e = user;
 
-	h2_space_drop(e->fs->space, ref->data_off, e->commit->tid);
+	h2_space_drop(e->fs->space, ref->data_off, ref->mirror_tid, e->commit->tid);
 }
 
 static struct h2_tree_flush flush_of(struct encoding *e, uint64_t modify_tid, unsigned methods)
@@ -273,8 +272,6 @@ static void discount(struct h2_fs *fs, struct h2_inode *inode)
 		return;
 	inode->settled = true;
 	atomic_fetch_sub(&fs->dirty_inodes, 1);
-	if (inode->dirty_new)
-		atomic_fetch_sub(&fs->new_inodes, 1);
 }
 
 static void unlist(struct h2_fs *fs, struct h2_inode *inode)
@@ -331,7 +328,7 @@ static void encoded(void *user)
 static void reap_inode(struct h2_inode *inode)
 {
 	h2_rwlock_write(&inode->lock);
-	h2_buffer_discard_from(inode, 0);
+	h2_buffer_discard_range(inode, 0, UINT64_MAX);
 	if (!h2_inode_is_inline(inode)) {
 		struct h2_tree_change change = h2_inode_change(inode);
 
@@ -364,14 +361,14 @@ void h2_fs_forget_changes(struct h2_fs *fs)
 		struct h2_inode *inode = fs->reap;
 
 		fs->reap = inode->reap_next;
-		h2_buffer_discard_from(inode, 0);
+		h2_buffer_discard_range(inode, 0, UINT64_MAX);
 		clean_tree(inode);
 		h2_inode_put(inode);
 	}
 	while (fs->dirty_first) {
 		struct h2_inode *inode = fs->dirty_first;
 
-		h2_buffer_discard_from(inode, 0);
+		h2_buffer_discard_range(inode, 0, UINT64_MAX);
 		clean_tree(inode);
 		unlist(fs, inode);
 		h2_inode_put(inode);

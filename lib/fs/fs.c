@@ -37,6 +37,37 @@ static int load_super_root(struct h2_fs *fs)
 	return 0;
 }
 
+/*
+ * Every commit puts the PFSs' blockrefs into the super-root: see to it that it can. No entry of the
+ * super-root is newer than what it is in from here on.
+ */
+static int prepare_super_root(struct h2_fs *fs)
+{
+	struct h2_tree_change change = {
+		.blocks = &fs->blocks,
+		.where = no_pfs,
+		.kind = H2_TREE_SUPER_ROOT,
+		.branch_bytes = &fs->branch_bytes,
+	};
+	struct h2_pfs_info info = {.key = 0};
+	uint64_t key = 0;
+	int err;
+
+	if (fs->super_ref.mirror_tid > h2_volumes_header(fs->volumes)->mirror_tid)
+		fs->super_ref.mirror_tid = h2_volumes_header(fs->volumes)->mirror_tid;
+	h2_root_limit_tids(&fs->super_set, fs->super_ref.mirror_tid);
+	h2_root_limit_tids(&fs->super_root, fs->super_ref.mirror_tid);
+	do {
+		err = h2_pfs_next(fs, key, &info);
+		if (err == 0)
+			err = h2_tree_touch(&change, &fs->super_root, info.key);
+		else if (err < 0 && err != -ENOMEM)
+			err = 0; /* cannot be opened, so it will not change */
+		key = info.key + 1;
+	} while (err == 0 && key != 0);
+	return err == 1 ? 0 : err;
+}
+
 /* What a filesystem needs to be changed. */
 static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *options)
 {
@@ -53,6 +84,9 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 		return -EROFS;
 	fs->hold_commits = options->hold_commits;
 	fs->dirty_limit = options->dirty_bytes ? options->dirty_bytes : H2_DIRTY_DEFAULT;
+	err = prepare_super_root(fs);
+	if (err)
+		return err;
 	err = h2_space_open(fs->volumes, options->report, options->report_user, &fs->space);
 	if (!err)
 		err = h2_buffers_start(fs);

@@ -54,9 +54,8 @@ struct h2_fs {
 	_Atomic uint64_t buffer_quads; /* buffers that may need 64 KiB each */
 	_Atomic uint64_t buffer_small; /* room that the smaller ones may need, bytes */
 	_Atomic uint64_t dirty_inodes;
-	_Atomic uint64_t new_inodes; /* of these, not in the index yet */
 	_Atomic bool committing; /* a commit waits for the pool: background work stops */
-	_Atomic unsigned drains;     /* tasks that are writing buffers */
+	_Atomic unsigned drains; /* tasks that are writing buffers */
 
 	struct h2_mutex pfs_lock;
 	/* under pfs_lock */
@@ -141,6 +140,7 @@ struct h2_inode {
 	bool unnamed;          /* was made without a name: may get one */
 	bool reaped;           /* gone, and its blocks are dropped */
 	bool indexed;          /* the index has it */
+	uint64_t prepared_tid; /* the group for which h2_inode_prepare() was called last */
 	uint64_t stored_bytes; /* of blocks below */
 	struct h2_buffer **buffers; /* buckets, a power of two of them; NULL: none */
 	unsigned buffer_buckets, buffer_count;
@@ -152,7 +152,6 @@ struct h2_inode {
 	/* under fs->dirty_lock */
 	struct h2_inode *dirty_prev, *dirty_next;
 	bool dirty;                 /* on the list, which holds a reference */
-	bool dirty_new;             /* was not in the index when it was put there */
 	struct h2_inode *reap_next; /* the committing thread's */
 	bool settled; /* gone, and commits have nothing more to write for it: not counted */
 };
@@ -259,6 +258,14 @@ void h2_inode_dirty(struct h2_inode *inode);
 /* Whether changes of this kind of object are possible: 0, -EROFS or -EOPNOTSUPP (legacy). */
 int h2_inode_check_change(const struct h2_inode *inode);
 
+/*
+ * To be called in each operation before it changes the inode, inside the gate, the inode's lock
+ * held for writing: has what the commit will need of the index in memory, so that damage there
+ * meets the operation, not the commit. Returns 0; an error of h2_inode_check_change(); an error of
+ * h2_tree_touch().
+ */
+int h2_inode_prepare(struct h2_inode *inode);
+
 /* Microseconds since 1970. */
 uint64_t h2_now_us(void);
 
@@ -298,9 +305,9 @@ struct h2_buffer *h2_buffer_next(const struct h2_inode *inode, uint64_t key);
  */
 struct h2_buffer *h2_buffer_make(struct h2_inode *inode, uint64_t key, size_t room);
 
-/* Forget a buffer, or all from key on. */
+/* Forget a buffer, or all with keys in [lo, hi]; lo is a multiple of the block size. */
 void h2_buffer_discard(struct h2_buffer *buffer);
-void h2_buffer_discard_from(struct h2_inode *inode, uint64_t key);
+void h2_buffer_discard_range(struct h2_inode *inode, uint64_t lo, uint64_t hi);
 
 /* Start writing in the background if there is much, and help if there is too much. No locks. */
 void h2_buffers_throttle(struct h2_fs *fs);

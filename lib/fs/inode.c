@@ -89,6 +89,7 @@ struct h2_inode *h2_inode_make_root(struct h2_pfs *pfs, const struct h2d_inode *
 	inode->meta = pfs->info.meta;
 	inode->indexed = true;
 	fill_content(inode, d);
+	h2_root_limit_tids(&inode->u.root, inode->ref.mirror_tid);
 	return enter_cache(inode, false);
 }
 
@@ -322,12 +323,11 @@ void h2_inode_attr(struct h2_inode *inode, struct h2_attr *attr)
 void h2_inode_dirty(struct h2_inode *inode)
 {
 	struct h2_fs *fs = h2_inode_fs(inode);
-	bool added = false, is_new = !inode->indexed;
+	bool added = false;
 
 	h2_mutex_lock(&fs->dirty_lock);
 	if (!inode->dirty) {
 		added = inode->dirty = true;
-		inode->dirty_new = is_new;
 		inode->settled = false;
 		inode->dirty_prev = fs->dirty_last;
 		inode->dirty_next = NULL;
@@ -340,15 +340,11 @@ void h2_inode_dirty(struct h2_inode *inode)
 	} else if (inode->settled && !inode->gone) {
 		/* It has got a name after all. */
 		inode->settled = false;
-		inode->dirty_new = is_new;
 		added = true;
 	}
 	h2_mutex_unlock(&fs->dirty_lock);
-	if (added) {
+	if (added)
 		atomic_fetch_add(&fs->dirty_inodes, 1);
-		if (is_new)
-			atomic_fetch_add(&fs->new_inodes, 1);
-	}
 	h2_txn_changed(fs->txn);
 }
 
@@ -357,6 +353,47 @@ int h2_inode_check_change(const struct h2_inode *inode)
 	if (!h2_inode_fs(inode)->txn)
 		return -EROFS;
 	return inode->legacy ? -EOPNOTSUPP : 0;
+}
+
+/* Its blockref as the index has it, now that it is a branch: see h2_tree_change.drop. */
+static int limit_tids(struct h2_inode *inode)
+{
+	struct h2_where where = h2_where_inode(inode->pfs, inode->meta.inum);
+	struct h2_blockref ref;
+	int err = h2_tree_first(h2_inode_blocks(inode), &where, H2_TREE_PFS_ROOT,
+				&inode->pfs->root->u.root, inode->meta.inum, inode->meta.inum, &ref,
+				NULL);
+
+	if (err)
+		return err < 0 ? err : -H2_ECORRUPT;
+	if (ref.mirror_tid < inode->ref.mirror_tid)
+		inode->ref.mirror_tid = ref.mirror_tid;
+	if (!h2_inode_is_inline(inode))
+		h2_root_limit_tids(&inode->u.root, inode->ref.mirror_tid);
+	return 0;
+}
+
+int h2_inode_prepare(struct h2_inode *inode)
+{
+	struct h2_inode *root = inode->pfs->root;
+	struct h2_tree_change change;
+	int err = h2_inode_check_change(inode);
+	uint64_t tid;
+
+	if (err)
+		return err;
+	tid = h2_txn_tid(h2_inode_fs(inode)->txn);
+	if (inode->prepared_tid == tid || inode == root)
+		return 0;
+	change = h2_inode_change(root);
+	h2_rwlock_write(&inode->pfs->tree_lock);
+	err = h2_tree_touch(&change, &root->u.root, inode->meta.inum);
+	if (!err && inode->indexed && inode->prepared_tid == 0)
+		err = limit_tids(inode);
+	h2_rwlock_unlock(&inode->pfs->tree_lock);
+	if (!err)
+		inode->prepared_tid = tid;
+	return err;
 }
 
 uint64_t h2_now_us(void)
@@ -384,7 +421,7 @@ void h2_fs_drop(struct h2_fs *fs, const struct h2_blockref *ref)
 	    h2_blockref_check_algo(ref) > H2_CHECK_DISABLED)
 		h2_space_cancel(fs->space, ref->data_off, tid);
 	else
-		h2_space_drop(fs->space, ref->data_off, tid);
+		h2_space_drop(fs->space, ref->data_off, ref->mirror_tid, tid);
 }
 
 static void drop_from_inode(void *user, const struct h2_blockref *ref)

@@ -50,7 +50,7 @@ static void unlock(struct h2_inode *inode)
 }
 
 /* Whether names can be added to the directory; its lock is held. */
-static int check_dir(const struct h2_inode *dir)
+static int check_dir(struct h2_inode *dir)
 {
 	if (dir->meta.type != H2_OBJECT_DIRECTORY)
 		return -ENOTDIR;
@@ -58,11 +58,11 @@ static int check_dir(const struct h2_inode *dir)
 		return -ENOENT;
 	if (dir->meta.uflags & UFLAGS_IMMUTABLE)
 		return -EPERM;
-	return h2_inode_check_change(dir);
+	return h2_inode_prepare(dir);
 }
 
 /* Whether names can be taken away from it. */
-static int check_dir_removal(const struct h2_inode *dir)
+static int check_dir_removal(struct h2_inode *dir)
 {
 	int err = check_dir(dir);
 
@@ -327,6 +327,9 @@ static int make_inode(struct h2_inode *dir, const struct h2_new *n, struct h2_in
 	if (!*inodep)
 		return -ENOMEM;
 	lock(*inodep);
+	err = h2_inode_prepare(*inodep);
+	if (err)
+		return err;
 	if (n->type == H2_OBJECT_SYMLINK) {
 		ssize_t len = h2_file_write_locked(*inodep, 0, n->target, n->target_len);
 
@@ -340,7 +343,7 @@ static int make_inode(struct h2_inode *dir, const struct h2_new *n, struct h2_in
 /* A new inode that came to nothing. */
 static void abandon(struct h2_inode *inode)
 {
-	h2_buffer_discard_from(inode, 0);
+	h2_buffer_discard_range(inode, 0, UINT64_MAX);
 	inode->gone = true;
 	inode->reaped = true;
 	unlock(inode);
@@ -429,7 +432,7 @@ static int link_locked(struct h2_inode *dir, const char *name, size_t len, struc
 
 	if (err)
 		return err;
-	err = h2_inode_check_change(inode);
+	err = h2_inode_prepare(inode);
 	if (err)
 		return err;
 	err = h2_dir_find(dir, name, len, NULL);
@@ -506,7 +509,7 @@ static void hand_over(struct h2_inode *inode, struct h2_inode **gone)
 
 static int check_removal(struct h2_inode *inode, bool directory)
 {
-	int err = h2_inode_check_change(inode);
+	int err = h2_inode_prepare(inode);
 
 	if (err)
 		return err;
@@ -705,15 +708,28 @@ static int move_names(struct rename *r)
 	return remove_name(r->from_dir, r->from.key);
 }
 
+/* h2_inode_prepare() for an inode that may be one of the directories, which are prepared. */
+static int prepare_moved(const struct rename *r, struct h2_inode *inode)
+{
+	int err;
+
+	if (inode == r->from_dir || inode == r->to_dir)
+		return 0;
+	lock(inode);
+	err = h2_inode_prepare(inode);
+	unlock(inode);
+	return err;
+}
+
 static int rename_found(struct rename *r)
 {
 	int err;
 
 	if (r->target == r->inode)
 		return 0;
-	err = h2_inode_check_change(r->inode);
+	err = prepare_moved(r, r->inode);
 	if (!err && r->target)
-		err = h2_inode_check_change(r->target);
+		err = prepare_moved(r, r->target);
 	if (!err)
 		err = check_rename(r);
 	if (!err)

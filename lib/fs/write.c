@@ -233,6 +233,21 @@ static int check_quota(struct h2_inode *inode, uint64_t more)
 
 /* ---- writing ---- */
 
+static int check_write(struct h2_inode *inode, uint64_t offset, size_t len, unsigned flags)
+{
+	uint32_t uflags = inode->meta.uflags;
+	int err = h2_inode_prepare(inode);
+
+	if (err)
+		return err;
+	if (!(flags & H2_WRITE_ALLOWED) &&
+	    (uflags & UFLAGS_IMMUTABLE || (uflags & UFLAGS_APPEND && offset < inode->meta.size)))
+		return -EPERM;
+	if (offset > H2_FILE_SIZE_MAX || len > H2_FILE_SIZE_MAX - offset)
+		return -EFBIG;
+	return check_quota(inode, len);
+}
+
 static ssize_t write_part(struct h2_inode *inode, uint64_t offset, const void *buf, size_t len,
 			  unsigned flags)
 {
@@ -249,13 +264,7 @@ static ssize_t write_part(struct h2_inode *inode, uint64_t offset, const void *b
 	h2_rwlock_write(&inode->lock);
 	if (append)
 		offset = inode->meta.size;
-	n = check_quota(inode, len);
-	if (!(flags & H2_WRITE_ALLOWED) &&
-	    (inode->meta.uflags & UFLAGS_IMMUTABLE ||
-	     (inode->meta.uflags & UFLAGS_APPEND && offset < inode->meta.size)))
-		n = -EPERM;
-	else if (offset > H2_FILE_SIZE_MAX || len > H2_FILE_SIZE_MAX - offset)
-		n = -EFBIG;
+	n = check_write(inode, offset, len, flags);
 	if (n == 0) {
 		n = h2_file_write_locked(inode, offset, buf, len);
 		/* Also after an error: a part may be in buffers. */
@@ -315,17 +324,11 @@ static int zero_in_block(struct h2_inode *inode, uint64_t key, size_t from, size
 static int remove_blocks(struct h2_inode *inode, uint64_t lo, uint64_t hi)
 {
 	struct h2_tree_change change = h2_inode_change(inode);
-	struct h2_buffer *b;
 	int err = h2_tree_remove_range(&change, &inode->u.root, lo, hi);
 
 	if (err)
 		return err;
-	if (hi == UINT64_MAX) {
-		h2_buffer_discard_from(inode, lo);
-		return 0;
-	}
-	while ((b = h2_buffer_next(inode, lo)) && b->key <= hi)
-		h2_buffer_discard(b);
+	h2_buffer_discard_range(inode, lo, hi);
 	return 0;
 }
 
@@ -429,7 +432,9 @@ int h2_file_allocate(struct h2_inode *inode, unsigned mode, uint64_t offset, uin
 	if (err)
 		return err;
 	h2_rwlock_write(&inode->lock);
-	err = frees ? 0 : check_quota(inode, len);
+	err = h2_inode_prepare(inode);
+	if (!err && !frees)
+		err = check_quota(inode, len);
 	if (!err) {
 		err = allocate_locked(inode, mode, offset, offset + len);
 		if (!err)

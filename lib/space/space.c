@@ -56,7 +56,8 @@ struct h2_space {
 	/* constant once open */
 	struct h2_volumes *volumes;
 	uint64_t total_size, allocator_beg, zone_count;
-	unsigned copies; /* of the volume header */
+	unsigned copies;    /* of the volume header */
+	uint64_t first_tid; /* of the first group since opening */
 
 	struct h2_mutex lock;
 	/* under lock */
@@ -275,6 +276,7 @@ int h2_space_open(struct h2_volumes *volumes, h2_report_fn *report, void *report
 	space->allocator_beg = header->allocator_beg;
 	space->allocator_free = header->allocator_free;
 	space->copies = h2_volumes_header_copies(volumes);
+	space->first_tid = header->mirror_tid + 1;
 	space->kept.older = space->kept.newer = &space->kept;
 	space->tree.report = report;
 	space->tree.report_user = report_user;
@@ -592,12 +594,15 @@ static bool is_block(const struct h2_space *space, uint64_t data_off)
 	       space->total_size - offset >= UINT64_C(1) << radix;
 }
 
-void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t tid)
+void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t born, uint64_t tid)
 {
 	if (!is_block(space, data_off))
 		return;
 	h2_mutex_lock(&space->lock);
-	drop_locked(space, data_off, tid);
+	if (born < space->first_tid)
+		space->lost_bytes += UINT64_C(1) << (data_off & 63);
+	else
+		drop_locked(space, data_off, tid);
 	h2_mutex_unlock(&space->lock);
 }
 

@@ -37,9 +37,11 @@ void h2_space_close(struct h2_space *space); /* NULL is allowed */
 int h2_space_alloc(struct h2_space *space, unsigned type, unsigned radix, uint64_t *data_off);
 
 /*
- * The block is not part of transaction group tid any more, but may be part of earlier ones.
+ * The block is not part of transaction group tid any more, but may be part of earlier ones. born:
+ * mirror_tid of the blockref that led to it. What was there before opening never comes back here:
+ * a damaged freemap (BS 15, D1) may have given its place to a newer block.
  */
-void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t tid);
+void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t born, uint64_t tid);
 
 /* The block was allocated in the open transaction group tid and nothing ever referred to it. */
 void h2_space_cancel(struct h2_space *space, uint64_t data_off, uint64_t tid);

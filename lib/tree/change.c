@@ -97,6 +97,18 @@ static int refuse(const struct h2_tree_change *change, const struct h2d_blockref
 			       });
 }
 
+static void limit_tid(struct h2d_blockref *d, uint64_t mirror_tid)
+{
+	if (le64_get(d->mirror_tid) > mirror_tid)
+		d->mirror_tid = le64_make(mirror_tid);
+}
+
+void h2_root_limit_tids(struct h2_root *root, uint64_t mirror_tid)
+{
+	for (unsigned i = 0; i < root->array.count; i++)
+		limit_tid(&root->refs[root->array.entries[i].slot], mirror_tid);
+}
+
 /* Make a branch of the interior entry at slot, unless it is one. */
 static int make_branch(const struct h2_tree_change *change, struct level *level, unsigned slot)
 {
@@ -124,11 +136,13 @@ static int make_branch(const struct h2_tree_change *change, struct level *level,
 			h2_branch_free(branch, change->branch_bytes);
 	} else {
 		branch->old_data_off = ref.data_off;
+		branch->old_mirror_tid = ref.mirror_tid;
 		branch->array.count = node->array.count;
 		for (unsigned i = 0; i < node->array.count; i++) {
 			branch->refs[i] = node->array.refs[node->array.entries[i].slot];
 			branch->array.entries[i] = node->array.entries[i];
 			branch->array.entries[i].slot = (uint16_t)i;
+			limit_tid(&branch->refs[i], ref.mirror_tid);
 		}
 		level->array->children[slot] = branch;
 	}
@@ -499,11 +513,14 @@ int h2_tree_set(const struct h2_tree_change *change, struct h2_root *root,
 	return set(change, root, ref, true, old);
 }
 
-static void drop_indirect(const struct h2_tree_change *change, uint64_t data_off)
+static void drop_indirect(const struct h2_tree_change *change, const struct h2_branch *branch)
 {
-	if (data_off)
-		change->drop(change->user, &(struct h2_blockref){.type = H2_BLOCKREF_INDIRECT,
-								 .data_off = data_off});
+	if (branch->old_data_off)
+		change->drop(change->user, &(struct h2_blockref){
+						   .type = H2_BLOCKREF_INDIRECT,
+						   .data_off = branch->old_data_off,
+						   .mirror_tid = branch->old_mirror_tid,
+					   });
 }
 
 /*
@@ -523,7 +540,7 @@ static void collapse(const struct h2_tree_change *change, struct path *path)
 			return;
 		remove_entry(parent, level->index);
 		move_window(level, parent, 0, UINT64_MAX);
-		drop_indirect(change, branch->old_data_off);
+		drop_indirect(change, branch);
 		h2_branch_free(branch, change->branch_bytes);
 	}
 }
@@ -556,15 +573,20 @@ int h2_tree_touch(const struct h2_tree_change *change, struct h2_root *root, uin
 
 /* ---- ranges ---- */
 
-/* Drop all blocks below a clean blockref, and its own. */
+/*
+ * Drop all blocks below a clean blockref, and its own; mirror_tid: of the block that it is in. Only
+ * what was written since opening is walked, and that is a tree: hostile media cannot share a block
+ * among many entries to make this endless.
+ */
 static void drop_subtree(const struct h2_tree_change *change, const struct h2d_blockref *d,
-			 unsigned depth)
+			 uint64_t mirror_tid, unsigned depth)
 {
 	struct h2_blockref ref;
 	struct h2_node *node;
 
 	h2_blockref_decode(d, &ref);
-	/* A parent's mirror_tid is at least that of all below it (MF 12.2). */
+	if (ref.mirror_tid > mirror_tid)
+		ref.mirror_tid = mirror_tid;
 	if (ref.mirror_tid < change->born_tid || depth > H2_DEPTH_MAX)
 		return;
 	if (is_interior(d) &&
@@ -572,7 +594,7 @@ static void drop_subtree(const struct h2_tree_change *change, const struct h2d_b
 	    h2_node_get(change->blocks, &change->where, &ref, &node) == 0) {
 		for (unsigned i = 0; i < node->array.count; i++)
 			drop_subtree(change, &node->array.refs[node->array.entries[i].slot],
-				     depth + 1);
+				     ref.mirror_tid, depth + 1);
 		h2_node_put(change->blocks, node);
 	}
 	if (h2_blockref_radix(&ref) != 0)
@@ -585,10 +607,10 @@ static void drop_branch(const struct h2_tree_change *change, struct h2_branch *b
 		if (branch->array.children[i])
 			drop_branch(change, branch->array.children[i]);
 		else
-			drop_subtree(change, &branch->refs[i], 0);
+			drop_subtree(change, &branch->refs[i], UINT64_MAX, 0);
 		branch->array.children[i] = NULL;
 	}
-	drop_indirect(change, branch->old_data_off);
+	drop_indirect(change, branch);
 	h2_branch_free(branch, change->branch_bytes);
 }
 
@@ -605,7 +627,7 @@ static void remove_from(const struct h2_tree_change *change, struct level *level
 			if (child)
 				drop_branch(change, child);
 			else
-				drop_subtree(change, &level->refs[e.slot], 0);
+				drop_subtree(change, &level->refs[e.slot], UINT64_MAX, 0);
 			remove_entry(level, i);
 			continue;
 		}
@@ -616,7 +638,7 @@ static void remove_from(const struct h2_tree_change *change, struct level *level
 			remove_from(change, &below, lo, hi);
 			if (child->array.count == 0) {
 				remove_entry(level, i);
-				drop_indirect(change, child->old_data_off);
+				drop_indirect(change, child);
 				h2_branch_free(child, change->branch_bytes);
 			}
 		}

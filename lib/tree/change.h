@@ -25,6 +25,7 @@ struct h2_branch {
 	struct h2_array array; /* its refs fill slots 0 .. count - 1, in any order */
 	unsigned capacity;     /* entries of the block */
 	uint64_t old_data_off; /* the block it stands for; 0: a new one */
+	uint64_t old_mirror_tid;
 	struct h2d_blockref *refs;
 	/* entries, refs and children lie behind the branch in one piece of memory */
 };
@@ -34,7 +35,11 @@ struct h2_tree_change {
 	struct h2_blocks *blocks;
 	struct h2_where where;
 	enum h2_tree_kind kind;
-	/* A block is not part of the tree any more. Of INDIRECT blocks ref has type and data_off. */
+	/*
+	 * A block is not part of the tree any more. Of INDIRECT blocks ref has type, data_off and
+	 * mirror_tid. No mirror_tid is above that of a block on the way (MF 12.2), whatever the
+	 * media say: one below born_tid is told for sure from one that was written since opening.
+	 */
 	void (*drop)(void *user, const struct h2_blockref *ref);
 	void *user;
 	_Atomic uint64_t *branch_bytes; /* sum of the sizes of all branches' blocks */
@@ -98,6 +103,12 @@ int h2_tree_flush(const struct h2_tree_flush *flush, struct h2_root *root,
 
 /* Forget all branches; their blocks are written, or the tree is not needed any more. */
 void h2_tree_clean(struct h2_root *root, _Atomic uint64_t *branch_bytes);
+
+/*
+ * Before the first change of a root from the media: no entry is newer than the block that the
+ * root is in, MF 12.2. The blocks below are treated likewise when they become branches.
+ */
+void h2_root_limit_tids(struct h2_root *root, uint64_t mirror_tid);
 
 /* The root's blockrefs for the media: by key, without gaps. */
 void h2_root_encode(const struct h2_root *root, struct h2d_blockref refs[H2_BLOCKSET_COUNT]);

@@ -68,9 +68,13 @@ static int flush_branch(const struct h2_tree_flush *flush, struct h2_branch *bra
 		return err;
 	h2_blockref_encode(&ref, d);
 	if (branch->old_data_off)
-		flush->drop(flush->user, &(struct h2_blockref){.type = H2_BLOCKREF_INDIRECT,
-							       .data_off = branch->old_data_off});
+		flush->drop(flush->user, &(struct h2_blockref){
+						 .type = H2_BLOCKREF_INDIRECT,
+						 .data_off = branch->old_data_off,
+						 .mirror_tid = branch->old_mirror_tid,
+					 });
 	branch->old_data_off = ref.data_off;
+	branch->old_mirror_tid = ref.mirror_tid;
 	return 0;
 }
 

@@ -245,11 +245,14 @@ static uint64_t granules_of(uint64_t bytes)
 /* Take need into account if there is room for it. */
 static bool admit(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)
 {
-	struct h2_txn_need have = txn->owner.needs(txn->owner.user);
 	uint64_t reserve = removes ? 0 : txn->reserve_granules;
+	struct h2_txn_need have;
 	bool ok;
 
 	h2_mutex_lock(&txn->lock);
+	/* An operation's need becomes that of dirty objects before it ends: under the lock one of
+	 * the two counts it. */
+	have = txn->owner.needs(txn->owner.user);
 	ok = h2_space_has(txn->space, have.quads + txn->in_flight.quads + need->quads,
 			  granules_of(have.bytes + txn->in_flight.bytes + need->bytes) + reserve);
 	if (ok) {

@@ -46,7 +46,7 @@ struct h2_txn_owner {
 	void (*encoded)(void *user);
 	/* The gate is open and the group is durable. */
 	void (*durable)(void *user, uint64_t tid);
-	/* What a commit of the present state would need. May be called by any thread at any time. */
+	/* What a commit of the present state would need. Called with locks held: takes none. */
 	struct h2_txn_need (*needs)(void *user);
 	void *user;
 };

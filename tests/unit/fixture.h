@@ -19,6 +19,7 @@ struct fixture {
 	struct h2_pfs *pfs;
 	atomic_uint reports;
 	size_t cache_bytes; /* 0: 1 MiB */
+	bool write;         /* open for writing, without deduplication */
 };
 
 static inline void fixture_report(void *user, const struct h2_report *report)
@@ -54,25 +55,42 @@ static inline void fixture_close(struct fixture *f)
 	f->volumes = NULL;
 }
 
-/* Seal, and open up to the filesystem; its error. */
-static inline int fixture_open_fs(struct fixture *f)
+/* Open what the disk holds up to the filesystem; its error. */
+static inline int fixture_reopen_fs(struct fixture *f)
 {
 	struct h2_fs_options options = {
 		.cache_bytes = f->cache_bytes ? f->cache_bytes : 1 << 20,
 		.report = fixture_report,
 		.report_user = f,
+		.write = f->write,
+		.no_dedup = true,
 	};
+	struct h2_volumes_options volumes_options = {.write = f->write};
 
 	fixture_close(f);
-	image_seal(f->image);
 	atomic_store(&f->reports, 0);
-	assert_int_equal(image_open(f->image, NULL, &f->volumes), 0);
+	assert_int_equal(image_open(f->image, &volumes_options, &f->volumes), 0);
 	return h2_fs_open(f->volumes, &options, &f->fs);
+}
+
+/* Seal, and open up to the filesystem; its error. */
+static inline int fixture_open_fs(struct fixture *f)
+{
+	fixture_close(f);
+	image_seal(f->image);
+	return fixture_reopen_fs(f);
 }
 
 static inline void fixture_open(struct fixture *f)
 {
 	assert_int_equal(fixture_open_fs(f), 0);
+	assert_int_equal(h2_pfs_open(f->fs, "DATA", &f->pfs), 0);
+}
+
+/* Open what was written since the image was sealed. */
+static inline void fixture_reopen(struct fixture *f)
+{
+	assert_int_equal(fixture_reopen_fs(f), 0);
 	assert_int_equal(h2_pfs_open(f->fs, "DATA", &f->pfs), 0);
 }
 

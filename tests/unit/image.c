@@ -526,7 +526,7 @@ int image_open(struct image *image, const struct h2_volumes_options *options,
 	struct h2_device *devices[H2_VOLUMES_MAX];
 
 	for (unsigned i = 0; i < image->volume_count; i++) {
-		if (h2_sim_open(image->volumes[i].sim, false, &devices[i]))
+		if (h2_sim_open(image->volumes[i].sim, options && options->write, &devices[i]))
 			die("out of memory");
 	}
 	return h2_volumes_assemble(devices, image->volume_count, options, volumesp);

@@ -79,7 +79,7 @@ void image_seal(struct image *image);
 /* Write one header copy (slot 0..3) of a volume from its struct, with right CRCs. */
 void image_write_header(struct image *image, unsigned volume, unsigned slot);
 
-/* Open the volumes for reading; errors are those of h2_volumes_assemble(). */
+/* Open the volumes; errors are those of h2_volumes_assemble(). */
 int image_open(struct image *image, const struct h2_volumes_options *options,
 	       struct h2_volumes **volumesp);
 
