@@ -7,8 +7,7 @@
 #   make test       build and run all tests
 #   make sanitize   run the tests under Address-, UndefinedBehavior- and ThreadSanitizer
 #   make fuzz       fuzz for SECONDS (default: 60) each target
-#   make bench      measure reading against ext4 (root)
-#   make bench-write  measure writing beside ext4 and bindfs (root)
+#   make bench      measure beside ext4, bindfs, mke2fs and mksquashfs (root; an hour)
 #   make install    install (PREFIX, DESTDIR)
 
 BUILD ?= build
@@ -19,7 +18,7 @@ SECONDS ?= 60
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all packages run demo test sanitize fuzz bench bench-write install clean
+.PHONY: all packages run demo test sanitize fuzz bench install clean
 
 all: packages
 	@tools/build $(BUILD) --prefix=$(PREFIX)
@@ -43,10 +42,9 @@ fuzz: packages
 	@tools/fuzz "$(SECONDS)"
 
 bench: all
-	@tools/bench "$(BUILD)"
-
-bench-write: all
+	@tools/install-packages tools/packages-bench
 	@tools/bench-write "$(BUILD)"
+	@tools/bench-read "$(BUILD)"
 
 install: all
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
