@@ -39,6 +39,34 @@ int h2_fs_sync(struct h2_fs *fs);
 /* Whether changes are accepted: 0, or why not (-EROFS: not open for writing). */
 int h2_fs_write_state(struct h2_fs *fs);
 
+/* ---- space ---- */
+
+struct h2_bulkfree_options {
+	/*
+	 * Called now and then with how many bytes of blocks were met, and about how many there are;
+	 * returns whether to go on. May be NULL.
+	 */
+	bool (*progress)(void *user, uint64_t bytes, uint64_t bytes_expected);
+	void *user;
+};
+
+struct h2_bulkfree_result {
+	uint64_t blocks;      /* blockrefs met */
+	uint64_t used_bytes;  /* of different blocks */
+	uint64_t freed_bytes; /* of storage that nothing refers to */
+};
+
+/*
+ * Find storage that nothing refers to any more, and make it free: walks all trees (BS 9). Others go
+ * on reading and writing meanwhile. Filesystems that commit by the clock do this by themselves, and
+ * all do where there is no room left.
+ *
+ * Returns 0; -EINTR (progress said so); or a damage error: then nothing was freed, since damage may
+ * hide what is in use. result may be NULL.
+ */
+int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_bulkfree_options *options,
+		   struct h2_bulkfree_result *result);
+
 /* ---- names ---- */
 
 struct h2_new {        /* a new object */

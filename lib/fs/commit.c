@@ -387,4 +387,5 @@ const struct h2_txn_owner h2_fs_txn_owner = {
 	.encoded = encoded,
 	.durable = durable,
 	.needs = needs,
+	.reclaim = h2_fs_reclaim,
 };

@@ -113,3 +113,10 @@ void h2_dedup_forget(struct h2_dedup *dedup, const struct h2_blockref *ref)
 		slot->data_off = 0;
 	h2_mutex_unlock(&dedup->lock);
 }
+
+void h2_dedup_forget_all(struct h2_dedup *dedup)
+{
+	h2_mutex_lock(&dedup->lock);
+	memset(dedup->slots, 0, sizeof(dedup->slots));
+	h2_mutex_unlock(&dedup->lock);
+}

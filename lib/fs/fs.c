@@ -89,6 +89,8 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 		return err;
 	err = h2_space_open(fs->volumes, options->report, options->report_user, &fs->space);
 	if (!err)
+		err = h2_fs_recover(fs);
+	if (!err)
 		err = h2_buffers_start(fs);
 	if (!err && !options->no_dedup) {
 		fs->dedup = h2_dedup_new();
@@ -97,6 +99,8 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	owner.user = fs;
 	if (!err)
 		err = h2_txn_open(fs->volumes, fs->space, &owner, &to, &fs->txn);
+	if (!err)
+		err = h2_bulkfree_start(fs, options->commit_seconds > 0);
 	return err;
 }
 
@@ -134,12 +138,14 @@ static int close_fs(struct h2_fs *fs, bool abandon)
 {
 	int err;
 
+	h2_bulkfree_stop(fs);
 	if (fs->pool)
 		h2_pool_wait(fs->pool);
 	err = h2_txn_close(fs->txn, abandon);
 	/* From here on nothing is shared any more. */
 	fs->txn = NULL;
 	h2_pool_free(fs->pool);
+	h2_bulkfree_free(fs);
 	h2_fs_forget_changes(fs);
 	h2_cache_shrink(fs->blocks.cache);
 	h2_pfs_free_all(fs);

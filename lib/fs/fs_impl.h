@@ -29,6 +29,7 @@
 #include "txn.h"
 
 struct h2_dedup;
+struct h2_bulkfree;
 
 struct h2_fs {
 	/* constant once open */
@@ -41,6 +42,7 @@ struct h2_fs {
 	struct h2_pool *pool;
 	unsigned pool_threads;
 	struct h2_dedup *dedup; /* NULL: off */
+	struct h2_bulkfree *bulkfree;
 
 	/* changed with the gate closed only */
 	struct h2_blockref super_ref; /* of the super-root inode */
@@ -343,6 +345,21 @@ extern const struct h2_txn_owner h2_fs_txn_owner;
 /* Give back what only commits keep: after the last one, or after a failed one. */
 void h2_fs_forget_changes(struct h2_fs *fs);
 
+/* ---- bulk free, BS 9 ---- */
+
+/* Be ready for h2_fs_bulkfree(); with_thread: and do it unasked. Returns 0 or an error. */
+int h2_bulkfree_start(struct h2_fs *fs, bool with_thread);
+
+/* End the thread, interrupting it; and, once no operation runs any more, free everything. */
+void h2_bulkfree_stop(struct h2_fs *fs);
+void h2_bulkfree_free(struct h2_fs *fs);
+
+/* See struct h2_txn_owner. */
+bool h2_fs_reclaim(void *user);
+
+/* Mark in the freemap what it does not know after a crash elsewhere, BS 2.6. Before any change. */
+int h2_fs_recover(struct h2_fs *fs);
+
 /* ---- deduplication, BS 5.9 ---- */
 
 struct h2_dedup *h2_dedup_new(void);
@@ -357,5 +374,6 @@ bool h2_dedup_find(struct h2_fs *fs, struct h2_blockref *ref, const void *block,
 /* Remember a block that was written; forget one that is dropped. */
 void h2_dedup_add(struct h2_dedup *dedup, const struct h2_blockref *ref);
 void h2_dedup_forget(struct h2_dedup *dedup, const struct h2_blockref *ref);
+void h2_dedup_forget_all(struct h2_dedup *dedup);
 
 #endif

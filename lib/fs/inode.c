@@ -422,12 +422,15 @@ void h2_fs_drop(struct h2_fs *fs, const struct h2_blockref *ref)
 		h2_space_cancel(fs->space, ref->data_off, tid);
 	else
 		h2_space_drop(fs->space, ref->data_off, ref->mirror_tid, tid);
+	/* What was there before opening goes with all that is below it. */
+	if (ref->type == H2_BLOCKREF_INDIRECT && ref->mirror_tid < h2_txn_first_tid(fs->txn))
+		h2_space_lose(fs->space, ref->data_count);
 }
 
 static void drop_from_inode(void *user, const struct h2_blockref *ref)
 {
 	struct h2_inode *inode = user;
-	uint64_t size = UINT64_C(1) << h2_blockref_radix(ref);
+	uint64_t size = (UINT64_C(1) << h2_blockref_radix(ref)) + ref->data_count;
 
 	inode->stored_bytes -= size < inode->stored_bytes ? size : inode->stored_bytes;
 	h2_fs_drop(h2_inode_fs(inode), ref);

@@ -21,6 +21,17 @@
 #define SECTOR 4096u      /* largest sector that a device may tear */
 #define CLASSES 5u        /* by blockref type */
 
+#define YOUNG_BYTES (GRANULES / 8)
+
+struct segment { /* what is known of one besides its record */
+	/*
+	 * For each granule 0, or 1 + its units in use where all of it was allocated since opening
+	 * and nothing shares it.
+	 */
+	uint8_t live[GRANULES];
+	uint8_t young[YOUNG_BYTES]; /* during a scan: allocated or shared since it began */
+};
+
 struct zone {
 	struct zone *next; /* in its bucket */
 	uint64_t index;
@@ -29,14 +40,10 @@ struct zone {
 	bool absent; /* has no leaf yet */
 	bool dirty;
 	uint32_t free_granules, free_quads;
-	struct h2d_freemap_record *records; /* NULL: not in memory */
-	uint64_t leaf_avail;                /* of a new leaf's blockref */
-	/*
-	 * For each segment that was allocated from since opening: for each granule 0, or 1 + its
-	 * units in use where all of it was allocated since and nothing shares it.
-	 */
-	uint8_t *live[H2_FREEMAP_RECORDS];
-	struct zone *older, *newer; /* unchanged leaves in memory, by use */
+	struct h2d_freemap_record *records;           /* NULL: not in memory */
+	uint64_t leaf_avail;                          /* of a new leaf's blockref */
+	struct segment *segments[H2_FREEMAP_RECORDS]; /* NULL: nothing */
+	struct zone *older, *newer;                   /* unchanged leaves in memory, by use */
 };
 
 struct cursor { /* where a class of blocks is being put */
@@ -69,6 +76,8 @@ struct h2_space {
 	uint64_t next_unknown;              /* zones below it are known */
 	uint64_t allocator_free;
 	uint64_t lost_bytes, waiting_bytes;
+	bool scanning;
+	bool scan_failed; /* no memory to remember what is young */
 	struct cursor cursors[CLASSES];
 	struct run *runs; /* by tid */
 	size_t run_first, run_count, run_room;
@@ -300,7 +309,7 @@ void h2_space_close(struct h2_space *space)
 
 			space->buckets[i] = z->next;
 			for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++)
-				free(z->live[s]);
+				free(z->segments[s]);
 			free(z->records);
 			free(z);
 		}
@@ -373,11 +382,26 @@ static int find_in_zone(struct zone *z, unsigned from, unsigned type, unsigned g
 	return -1;
 }
 
-static bool make_live(struct zone *z, unsigned segment)
+static bool make_segment(struct zone *z, unsigned segment)
 {
-	if (!z->live[segment])
-		z->live[segment] = calloc(1, GRANULES);
-	return z->live[segment] != NULL;
+	if (!z->segments[segment])
+		z->segments[segment] = calloc(1, sizeof(struct segment));
+	return z->segments[segment] != NULL;
+}
+
+static void make_young(struct h2_space *space, uint64_t offset)
+{
+	unsigned granule = (unsigned)(offset % H2_SEGMENT / H2_GRANULE);
+	unsigned segment = (unsigned)(offset % H2_ZONE / H2_SEGMENT);
+	struct zone *z;
+
+	if (!space->scanning)
+		return;
+	z = get_zone(space, offset / H2_ZONE);
+	if (z && make_segment(z, segment))
+		z->segments[segment]->young[granule / 8] |= (uint8_t)(1u << granule % 8);
+	else
+		space->scan_failed = true;
 }
 
 /* Change the state of a run within one quad and keep all counts right. */
@@ -405,7 +429,13 @@ static void set_state(struct h2_space *space, struct zone *z, unsigned segment, 
 		space->allocator_free -= bytes < space->allocator_free ? bytes
 								       : space->allocator_free;
 	} else {
+		uint32_t linear = le32_get(r->linear);
+
 		space->allocator_free += (uint64_t)(after - before) * H2_GRANULE;
+		/* It must not lead others into a granule that is free (MF 10.8). */
+		if (linear % H2_GRANULE && linear / H2_GRANULE >= granule &&
+		    linear / H2_GRANULE < granule + granules)
+			r->linear = le32_make((linear / H2_GRANULE + 1) * H2_GRANULE);
 		if (avail == H2_SEGMENT) {
 			r->class_ = le16_make(0);
 			r->linear = le32_make(0);
@@ -421,14 +451,16 @@ static int take(struct h2_space *space, struct zone *z, unsigned segment, unsign
 
 	if (err)
 		return err;
-	if (!make_live(z, segment))
+	if (!make_segment(z, segment))
 		return -ENOMEM;
 	set_state(space, z, segment, granule, granules, true);
 	if (le16_get(r->class_) == 0)
 		r->class_ = le16_make((uint16_t)class_of(type));
-	for (unsigned i = 0; i < granules; i++)
-		z->live[segment][granule + i] = 1;
 	*offset = z->index * H2_ZONE + segment * H2_SEGMENT + (uint64_t)granule * H2_GRANULE;
+	for (unsigned i = 0; i < granules; i++) {
+		z->segments[segment]->live[granule + i] = 1;
+		make_young(space, *offset + i * H2_GRANULE);
+	}
 	return 0;
 }
 
@@ -472,9 +504,9 @@ static int take_granules(struct h2_space *space, unsigned type, unsigned granule
 static uint8_t *live_of(struct h2_space *space, uint64_t offset)
 {
 	struct zone *z = get_zone(space, offset / H2_ZONE);
-	uint8_t *live = z ? z->live[offset % H2_ZONE / H2_SEGMENT] : NULL;
+	struct segment *s = z ? z->segments[offset % H2_ZONE / H2_SEGMENT] : NULL;
 
-	return live ? &live[offset % H2_SEGMENT / H2_GRANULE] : NULL;
+	return s ? &s->live[offset % H2_SEGMENT / H2_GRANULE] : NULL;
 }
 
 static int alloc_small(struct h2_space *space, unsigned type, uint32_t size, uint64_t *offset)
@@ -492,6 +524,7 @@ static int alloc_small(struct h2_space *space, unsigned type, uint32_t size, uin
 	}
 	*offset = c->granule + c->used;
 	c->used += size;
+	make_young(space, *offset);
 	live = live_of(space, *offset);
 	assert(live);
 	if (*live)
@@ -529,6 +562,7 @@ static void wait_for_release(struct h2_space *space, uint64_t offset, uint64_t t
 {
 	struct run *last = space->run_count ? &space->runs[space->run_count - 1] : NULL;
 
+	make_young(space, offset); /* a running scan must not let it go once more */
 	if (last && space->run_count > space->run_first && last->tid == tid &&
 	    last->offset + last->bytes == offset &&
 	    last->offset / H2_SEGMENT == offset / H2_SEGMENT) {
@@ -606,6 +640,14 @@ void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t born, uin
 	h2_mutex_unlock(&space->lock);
 }
 
+void h2_space_lose(struct h2_space *space, uint64_t bytes)
+{
+	h2_mutex_lock(&space->lock);
+	/* The media may say anything. */
+	space->lost_bytes += bytes < space->total_size ? bytes : space->total_size;
+	h2_mutex_unlock(&space->lock);
+}
+
 /* Free a run within one segment. */
 static void release(struct h2_space *space, uint64_t offset, uint64_t bytes)
 {
@@ -656,6 +698,7 @@ void h2_space_share(struct h2_space *space, uint64_t data_off)
 
 		if (live)
 			*live = 0;
+		make_young(space, offset);
 	}
 	h2_mutex_unlock(&space->lock);
 }
@@ -666,8 +709,8 @@ void h2_space_share_all(struct h2_space *space)
 	for (unsigned i = 0; i < ZONE_BUCKETS; i++) {
 		for (struct zone *z = space->buckets[i]; z; z = z->next) {
 			for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
-				free(z->live[s]);
-				z->live[s] = NULL;
+				if (z->segments[s])
+					memset(z->segments[s]->live, 0, GRANULES);
 			}
 		}
 	}
@@ -695,7 +738,7 @@ bool h2_space_committed(struct h2_space *space, uint64_t tid)
 
 	h2_mutex_lock(&space->lock);
 	/* The copies hold tid - copies + 1 .. tid: none is older than the run's group any more. */
-	while (space->run_first < space->run_count &&
+	while (!space->scanning && space->run_first < space->run_count &&
 	       tid - space->runs[space->run_first].tid + 1 >= space->copies &&
 	       tid >= space->runs[space->run_first].tid) {
 		const struct run *run = &space->runs[space->run_first++];
@@ -712,6 +755,163 @@ bool h2_space_committed(struct h2_space *space, uint64_t tid)
 	}
 	h2_mutex_unlock(&space->lock);
 	return more;
+}
+
+/* ---- scans ---- */
+
+void h2_space_scan_begin(struct h2_space *space)
+{
+	h2_mutex_lock(&space->lock);
+	assert(!space->scanning);
+	space->scanning = true;
+	space->scan_failed = false;
+	space->lost_bytes = 0;
+	h2_mutex_unlock(&space->lock);
+}
+
+/* Whether the segment at offset can be allocated from at all, MF 10.7. */
+static bool is_usable(const struct h2_space *space, uint64_t offset)
+{
+	uint64_t lowest = (space->allocator_beg + H2_SEGMENT - 1) / H2_SEGMENT * H2_SEGMENT;
+
+	return offset >= lowest && offset % H2_ZONE >= H2_SEGMENT &&
+	       offset + H2_SEGMENT <= space->total_size / H2_SEGMENT * H2_SEGMENT;
+}
+
+/* Whether the scan may let go of a granule that its walk has not reached. */
+static bool is_unused(const struct zone *z, unsigned segment, unsigned granule)
+{
+	const struct segment *s = z->segments[segment];
+	enum h2_granule_state state = h2_freemap_state(
+		z->records, segment * (uint64_t)H2_SEGMENT + granule * (uint64_t)H2_GRANULE);
+
+	return (state == H2_GRANULE_ALLOCATED || state == H2_GRANULE_STAGED) &&
+	       !(s && (s->live[granule] || s->young[granule / 8] >> granule % 8 & 1));
+}
+
+/* Let go of what nothing uses in a zone whose leaf is in memory. */
+static void sweep_zone(struct h2_space *space, struct zone *z, uint64_t tid,
+		       h2_space_reached_fn *reached, void *user, uint64_t *bytes)
+{
+	for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
+		uint64_t offset = z->index * H2_ZONE + s * (uint64_t)H2_SEGMENT;
+		uint8_t in_use[YOUNG_BYTES] = {0};
+
+		if (!is_usable(space, offset) || le32_get(z->records[s].avail) == H2_SEGMENT)
+			continue;
+		reached(user, offset, in_use);
+		for (unsigned g = 0; g < GRANULES; g++) {
+			if (in_use[g / 8] >> g % 8 & 1 || !is_unused(z, s, g))
+				continue;
+			wait_for_release(space, offset + g * (uint64_t)H2_GRANULE, tid);
+			*bytes += H2_GRANULE;
+		}
+	}
+}
+
+/* What waits already must not be let go twice. */
+static void spare_waiting(struct h2_space *space)
+{
+	for (size_t i = space->run_first; i < space->run_count; i++) {
+		const struct run *run = &space->runs[i];
+
+		for (uint64_t at = 0; at < run->bytes; at += H2_GRANULE)
+			make_young(space, run->offset + at);
+	}
+}
+
+static void sweep(struct h2_space *space, uint64_t tid, h2_space_reached_fn *reached, void *user,
+		  uint64_t *bytes)
+{
+	spare_waiting(space);
+	/* The queue is in the order of groups. */
+	if (space->run_count > space->run_first && space->runs[space->run_count - 1].tid > tid)
+		tid = space->runs[space->run_count - 1].tid;
+	for (uint64_t i = 0; i < space->zone_count && !space->scan_failed; i++) {
+		struct h2_blockref *ref;
+		struct zone *z;
+
+		if (h2_freemap_tree_find(&space->tree, i * H2_ZONE, &ref) != 0)
+			continue;
+		z = get_zone(space, i);
+		if (!z)
+			space->scan_failed = true;
+		else if (load_zone(space, z))
+			sweep_zone(space, z, tid, reached, user, bytes);
+		/* Let others go on. */
+		h2_mutex_unlock(&space->lock);
+		h2_mutex_lock(&space->lock);
+	}
+}
+
+int h2_space_scan_end(struct h2_space *space, uint64_t tid, h2_space_reached_fn *reached,
+		      void *user, uint64_t *bytes)
+{
+	int err;
+
+	*bytes = 0;
+	h2_mutex_lock(&space->lock);
+	assert(space->scanning);
+	if (reached && !space->scan_failed)
+		sweep(space, tid, reached, user, bytes);
+	err = space->scan_failed ? -ENOMEM : 0;
+	space->scanning = false;
+	for (unsigned i = 0; i < ZONE_BUCKETS; i++) {
+		for (struct zone *z = space->buckets[i]; z; z = z->next) {
+			for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
+				if (z->segments[s])
+					memset(z->segments[s]->young, 0, YOUNG_BYTES);
+			}
+		}
+	}
+	h2_mutex_unlock(&space->lock);
+	return err;
+}
+
+static int recover_granule(struct h2_space *space, uint64_t offset, bool *unknown)
+{
+	struct zone *z = get_zone(space, offset / H2_ZONE);
+	unsigned segment = (unsigned)(offset % H2_ZONE / H2_SEGMENT);
+	unsigned granule = (unsigned)(offset % H2_SEGMENT / H2_GRANULE);
+	enum h2_granule_state state;
+	uint32_t linear;
+	int err;
+
+	if (!z)
+		return -ENOMEM;
+	if (!load_zone(space, z))
+		return z->bad ? -H2_ECORRUPT : -ENOMEM;
+	state = h2_freemap_state(z->records, offset % H2_ZONE);
+	linear = le32_get(z->records[segment].linear);
+	/* The block may lie behind linear in a granule that the freemap knows. */
+	if (state == H2_GRANULE_ALLOCATED &&
+	    (linear % H2_GRANULE == 0 || linear / H2_GRANULE != granule))
+		return 0;
+	err = touch_zone(space, z);
+	if (err)
+		return err;
+	set_state(space, z, segment, granule, 1, true);
+	z->records[segment].linear = le32_make(0);
+	*unknown = *unknown || state != H2_GRANULE_ALLOCATED;
+	return 0;
+}
+
+int h2_space_recover(struct h2_space *space, uint64_t data_off, bool *unknown)
+{
+	uint64_t offset = data_off & ~(uint64_t)(H2_GRANULE - 1);
+	uint64_t end = (data_off & ~UINT64_C(63)) + (UINT64_C(1) << (data_off & 63));
+	int err = 0;
+
+	*unknown = false;
+	if (!is_block(space, data_off))
+		return -H2_ECORRUPT;
+	h2_mutex_lock(&space->lock);
+	for (; offset < end && !err; offset += H2_GRANULE) {
+		if (is_usable(space, offset / H2_SEGMENT * H2_SEGMENT))
+			err = recover_granule(space, offset, unknown);
+	}
+	h2_mutex_unlock(&space->lock);
+	return err;
 }
 
 /* ---- how much there is ---- */
@@ -773,6 +973,8 @@ int h2_space_flush(struct h2_space *space, uint64_t tid, struct h2_volume_header
 			assert(!err);
 			if (err)
 				break;
+			/* Whatever others have found to be full: everything may succeed (MF 10.6). */
+			memset(ref->check + 4, 0xff, 4);
 			h2_freemap_move(ref, tid, z->records);
 			err = write(user, h2_blockref_offset(ref), z->records,
 				    H2_FREEMAP_BLOCK_SIZE);

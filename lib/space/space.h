@@ -43,6 +43,9 @@ int h2_space_alloc(struct h2_space *space, unsigned type, unsigned radix, uint64
  */
 void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t born, uint64_t tid);
 
+/* About so much storage from before opening is not needed any more: for a scan to find. */
+void h2_space_lose(struct h2_space *space, uint64_t bytes);
+
 /* The block was allocated in the open transaction group tid and nothing ever referred to it. */
 void h2_space_cancel(struct h2_space *space, uint64_t data_off, uint64_t tid);
 
@@ -70,10 +73,37 @@ bool h2_space_committed(struct h2_space *space, uint64_t tid);
  */
 bool h2_space_has(struct h2_space *space, uint64_t quads, uint64_t granules);
 
+/* ---- scans: storage that nothing refers to any more, BS 9 ---- */
+
+/*
+ * A scan begins; one at a time. Until it ends, what is allocated or shared counts as young, and
+ * dropped storage does not come back: the tree of any later commit can be walked as it is.
+ */
+void h2_space_scan_begin(struct h2_space *space);
+
+/* Which granules of the segment at offset are in use: one bit each, bit 0 of byte 0 the first. */
+typedef void h2_space_reached_fn(void *user, uint64_t offset,
+				 uint8_t granules[H2_SEGMENT / H2_GRANULE / 8]);
+
+/*
+ * The scan ends. What the freemap has as allocated, but is neither reached from the tree of group
+ * tid, nor young, nor tracked otherwise, comes back as if group tid had dropped it. reached NULL:
+ * the scan came to nothing. Returns 0 and how much that is, or -ENOMEM: nothing, or only a part of
+ * it.
+ */
+int h2_space_scan_end(struct h2_space *space, uint64_t tid, h2_space_reached_fn *reached,
+		      void *user, uint64_t *bytes);
+
+/*
+ * After a crash elsewhere (BS 2.6): the block is in use, whether the freemap knows or not. Returns
+ * 0 and whether it did not, -ENOMEM, or a damage error of the freemap.
+ */
+int h2_space_recover(struct h2_space *space, uint64_t data_off, bool *unknown);
+
 struct h2_space_stats {
 	uint64_t free_bytes;    /* allocator_free of the next header */
 	uint64_t waiting_bytes; /* dropped, and free after some more commits */
-	uint64_t lost_bytes;    /* dropped since opening, to be found by a scan */
+	uint64_t lost_bytes;    /* dropped since the last scan, to be found by the next one */
 };
 void h2_space_get_stats(struct h2_space *space, struct h2_space_stats *stats);
 

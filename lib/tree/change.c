@@ -587,15 +587,16 @@ static void drop_subtree(const struct h2_tree_change *change, const struct h2d_b
 	h2_blockref_decode(d, &ref);
 	if (ref.mirror_tid > mirror_tid)
 		ref.mirror_tid = mirror_tid;
-	if (ref.mirror_tid < change->born_tid || depth > H2_DEPTH_MAX)
+	if (depth > H2_DEPTH_MAX)
 		return;
-	if (is_interior(d) &&
+	if (is_interior(d) && ref.mirror_tid >= change->born_tid &&
 	    h2_block_check_ref(change->blocks, &change->where, &ref, change->kind) == 0 &&
 	    h2_node_get(change->blocks, &change->where, &ref, &node) == 0) {
 		for (unsigned i = 0; i < node->array.count; i++)
 			drop_subtree(change, &node->array.refs[node->array.entries[i].slot],
 				     ref.mirror_tid, depth + 1);
 		h2_node_put(change->blocks, node);
+		ref.data_count = 0;
 	}
 	if (h2_blockref_radix(&ref) != 0)
 		change->drop(change->user, &ref);

@@ -39,11 +39,12 @@ struct h2_tree_change {
 	 * A block is not part of the tree any more. Of INDIRECT blocks ref has type, data_off and
 	 * mirror_tid. No mirror_tid is above that of a block on the way (MF 12.2), whatever the
 	 * media say: one below born_tid is told for sure from one that was written since opening.
+	 * Such an INDIRECT block stands for all that is below it, about data_count bytes.
 	 */
 	void (*drop)(void *user, const struct h2_blockref *ref);
 	void *user;
 	_Atomic uint64_t *branch_bytes; /* sum of the sizes of all branches' blocks */
-	uint64_t born_tid;              /* blocks of lower mirror_tid need not be passed to drop */
+	uint64_t born_tid;              /* of the first group since opening */
 };
 
 /*

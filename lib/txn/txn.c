@@ -17,7 +17,7 @@
 #define RESERVE_MIN (UINT64_C(1) << 20)
 #define RESERVE_MAX (UINT64_C(64) << 20)
 
-#define WORTH_ROTATING (UINT64_C(256) << 10) /* bytes for which closing takes some more commits */
+#define WORTH_ROTATING (UINT64_C(256) << 10) /* waiting bytes for which commits are made */
 
 struct h2_txn {
 	/* constant once open */
@@ -211,6 +211,34 @@ int h2_txn_sync(struct h2_txn *txn)
 	return sync_or_force(txn, false);
 }
 
+int h2_txn_commit(struct h2_txn *txn)
+{
+	return sync_or_force(txn, true);
+}
+
+int h2_txn_rotate(struct h2_txn *txn)
+{
+	int err = 0;
+
+	/* Dropped storage comes back by as many commits as there are header copies; one more says so. */
+	for (unsigned i = 0; i <= h2_volumes_header_copies(txn->volumes) && !err; i++) {
+		struct h2_space_stats stats;
+
+		h2_space_get_stats(txn->space, &stats);
+		if (stats.waiting_bytes < WORTH_ROTATING)
+			break;
+		err = h2_txn_commit(txn);
+	}
+	return err;
+}
+
+void h2_txn_get_header(struct h2_txn *txn, struct h2_volume_header *header)
+{
+	h2_txn_enter(txn);
+	*header = txn->header;
+	h2_txn_leave(txn);
+}
+
 static void *timer_main(void *user)
 {
 	struct h2_txn *txn = user;
@@ -228,7 +256,8 @@ static void *timer_main(void *user)
 		if (txn->stopping)
 			break;
 		h2_mutex_unlock(&txn->lock);
-		(void)h2_txn_sync(txn);
+		if (h2_txn_sync(txn) == 0)
+			(void)h2_txn_rotate(txn);
 		h2_mutex_lock(&txn->lock);
 	}
 	h2_mutex_unlock(&txn->lock);
@@ -274,7 +303,9 @@ static void release_need(struct h2_txn *txn, const struct h2_txn_need *need)
 int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)
 {
 	/* Dropped storage comes back when all header copies have been written once more. */
-	unsigned tries = h2_volumes_header_copies(txn->volumes) + 1;
+	const unsigned rounds = h2_volumes_header_copies(txn->volumes) + 1;
+	unsigned tries = rounds;
+	bool reclaimed = txn->options.hold || !txn->owner.reclaim;
 
 	for (;;) {
 		struct h2_space_stats stats;
@@ -285,11 +316,19 @@ int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool remove
 			break;
 		/* A commit shrinks what is dirty to what it really needs. */
 		h2_space_get_stats(txn->space, &stats);
-		if (txn->options.hold || tries-- == 0 ||
-		    (stats.waiting_bytes == 0 && !atomic_load(&txn->changed)))
+		if (txn->options.hold)
 			return -ENOSPC;
-		if (sync_or_force(txn, true) != 0)
-			return -EROFS;
+		if (tries > 0 && (stats.waiting_bytes > 0 || atomic_load(&txn->changed))) {
+			tries--;
+			if (h2_txn_commit(txn) != 0)
+				return -EROFS;
+		} else if (!reclaimed) {
+			reclaimed = true;
+			if (txn->owner.reclaim(txn->owner.user))
+				tries = rounds;
+		} else {
+			return -ENOSPC;
+		}
 	}
 	h2_txn_enter(txn);
 	if (h2_txn_error(txn)) {
@@ -344,7 +383,6 @@ int h2_txn_open(struct h2_volumes *volumes, struct h2_space *space,
 
 int h2_txn_close(struct h2_txn *txn, bool abandon)
 {
-	struct h2_space_stats stats;
 	int err;
 
 	if (!txn)
@@ -357,12 +395,8 @@ int h2_txn_close(struct h2_txn *txn, bool abandon)
 		pthread_join(txn->timer, NULL);
 	}
 	err = abandon ? 0 : h2_txn_sync(txn);
-	/* Dropped storage comes back by as many commits as there are header copies; one more says so. */
-	h2_space_get_stats(txn->space, &stats);
-	for (unsigned i = 0; i <= h2_volumes_header_copies(txn->volumes) && !err; i++) {
-		if (!abandon && stats.waiting_bytes >= WORTH_ROTATING)
-			err = sync_or_force(txn, true);
-	}
+	if (!err && !abandon)
+		err = h2_txn_rotate(txn);
 	pthread_cond_destroy(&txn->finished);
 	pthread_cond_destroy(&txn->wake_timer);
 	h2_mutex_fini(&txn->lock);

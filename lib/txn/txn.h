@@ -48,6 +48,11 @@ struct h2_txn_owner {
 	void (*durable)(void *user, uint64_t tid);
 	/* What a commit of the present state would need. Called with locks held: takes none. */
 	struct h2_txn_need (*needs)(void *user);
+	/*
+	 * There is no room left: look for storage that nothing uses any more. Returns whether some
+	 * comes back with the next commits. May be NULL. Called without locks, outside the gate.
+	 */
+	bool (*reclaim)(void *user);
 	void *user;
 };
 
@@ -76,7 +81,8 @@ void h2_txn_leave(struct h2_txn *txn);
 
 /*
  * Begin an operation that may need room besides what is already needed. Enters the gate. When
- * there is no room, commits until there is, or until that brings nothing more. removes: the
+ * there is no room, commits until there is, or until that brings nothing more, and has the owner
+ * reclaim what nothing uses. removes: the
  * operation gives room back sooner or later, so it may use what is kept in reserve.
  *
  * Returns 0; -ENOSPC; -EROFS after a failed commit. To be called without locks.
@@ -98,6 +104,21 @@ uint64_t h2_txn_first_tid(const struct h2_txn *txn);
  * 0 or the error that made a commit fail. To be called without locks, outside the gate.
  */
 int h2_txn_sync(struct h2_txn *txn);
+
+/*
+ * The same, by a commit in any case. When it returns, no operation that began before the call is
+ * still running.
+ */
+int h2_txn_commit(struct h2_txn *txn);
+
+/*
+ * Commit until what has been dropped has come back, if it is worth it: as many times as there are
+ * header copies. Returns as h2_txn_sync().
+ */
+int h2_txn_rotate(struct h2_txn *txn);
+
+/* The header of the last group that was encoded. Takes the gate itself. */
+void h2_txn_get_header(struct h2_txn *txn, struct h2_volume_header *header);
 
 /* 0, or the error that made a commit fail. */
 int h2_txn_error(struct h2_txn *txn);

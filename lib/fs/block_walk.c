@@ -1,0 +1,138 @@
+/* See block_walk.h. */
+#include "block_walk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+static const struct h2_where nowhere = {.pfs = NULL};
+
+static int walk_refs(const struct h2_block_walk *walk, const struct h2d_blockref *refs,
+		     unsigned count, enum h2_tree_kind kind, unsigned depth);
+
+static int walk_indirect(const struct h2_block_walk *walk, const struct h2_blockref *ref,
+			 enum h2_tree_kind kind, unsigned depth)
+{
+	size_t size = h2_block_size(ref);
+	struct h2d_blockref *block = malloc(size);
+	int err = block ? h2_block_read(walk->blocks, &nowhere, ref, block) : -ENOMEM;
+
+	if (!err)
+		err = walk_refs(walk, block, (unsigned)(size / H2_BLOCKREF_SIZE), kind, depth + 1);
+	free(block);
+	return err;
+}
+
+static enum h2_inode_place place_in(enum h2_tree_kind kind, uint64_t key)
+{
+	switch (kind) {
+	case H2_TREE_SUPER_ROOT_SET:
+		return H2_PLACE_SUPER_ROOT;
+	case H2_TREE_SUPER_ROOT:
+		return H2_PLACE_PFS_ROOT;
+	default:
+		return key & H2_KEY_VISIBLE ? H2_PLACE_LEGACY : H2_PLACE_INDEX;
+	}
+}
+
+static int walk_inode(const struct h2_block_walk *walk, const struct h2_blockref *ref,
+		      enum h2_tree_kind kind, unsigned depth)
+{
+	enum h2_inode_place place = place_in(kind, ref->key);
+	enum h2_tree_kind below = H2_TREE_FILE;
+	struct h2_inode_meta meta;
+	struct h2d_inode d;
+	int err = h2_inode_load(walk->blocks, &nowhere, ref, place, &d, &meta);
+
+	if (err || meta.op_flags & H2_INODE_DIRECTDATA)
+		return err;
+	if (place == H2_PLACE_SUPER_ROOT)
+		below = H2_TREE_SUPER_ROOT;
+	else if (place == H2_PLACE_PFS_ROOT)
+		below = H2_TREE_PFS_ROOT;
+	else if (meta.type == H2_OBJECT_DIRECTORY)
+		below = H2_TREE_DIRECTORY;
+	return walk_refs(walk, d.u.blockset, H2_BLOCKSET_COUNT, below, depth + 1);
+}
+
+static int walk_ref(const struct h2_block_walk *walk, const struct h2d_blockref *d,
+		    enum h2_tree_kind kind, unsigned depth)
+{
+	struct h2_blockref ref;
+	int err;
+
+	h2_blockref_decode(d, &ref);
+	if (ref.type == H2_BLOCKREF_EMPTY || (walk->above_tid && ref.mirror_tid <= walk->above_tid))
+		return 0;
+	err = h2_block_check_ref(walk->blocks, &nowhere, &ref, kind);
+	if (err || h2_blockref_radix(&ref) == 0)
+		return err;
+	if (depth > 3 * H2_DEPTH_MAX)
+		return h2_block_report(walk->blocks, &nowhere, &ref, "tree-deep",
+				       &(struct h2_problem){"depth", "a tree that ends", depth});
+	err = walk->block(walk->user, ref.data_off,
+			  ref.type == H2_BLOCKREF_INDIRECT || ref.type == H2_BLOCKREF_INODE);
+	if (err)
+		return err < 0 ? err : 0;
+	switch (ref.type) {
+	case H2_BLOCKREF_INDIRECT:
+		return walk_indirect(walk, &ref, kind, depth);
+	case H2_BLOCKREF_INODE:
+		return walk_inode(walk, &ref, kind, depth);
+	default:
+		return 0;
+	}
+}
+
+static int walk_refs(const struct h2_block_walk *walk, const struct h2d_blockref *refs,
+		     unsigned count, enum h2_tree_kind kind, unsigned depth)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < count && !err; i++)
+		err = walk_ref(walk, &refs[i], kind, depth);
+	return err;
+}
+
+int h2_block_walk_set(const struct h2_block_walk *walk,
+		      const struct h2_blockref set[H2_BLOCKSET_COUNT])
+{
+	struct h2d_blockref refs[H2_BLOCKSET_COUNT];
+
+	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
+		h2_blockref_encode(&set[i], &refs[i]);
+	return walk_refs(walk, refs, H2_BLOCKSET_COUNT, H2_TREE_SUPER_ROOT_SET, 0);
+}
+
+static int walk_array(const struct h2_block_walk *walk, const struct h2_array *array,
+		      enum h2_tree_kind kind)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < array->count && !err; i++) {
+		unsigned slot = array->entries[i].slot;
+		struct h2_branch *branch = array->children[slot];
+
+		if (!branch) {
+			err = walk_ref(walk, &array->refs[slot], kind, 0);
+			continue;
+		}
+		if (branch->old_data_off)
+			err = walk->block(walk->user, branch->old_data_off, false);
+		if (!err)
+			err = walk_array(walk, &branch->array, kind);
+	}
+	return err;
+}
+
+int h2_block_walk_inode(const struct h2_block_walk *walk, struct h2_inode *inode)
+{
+	int err = 0;
+
+	if (h2_blockref_radix(&inode->ref) != 0)
+		err = walk->block(walk->user, inode->ref.data_off, false);
+	if (err || h2_inode_is_inline(inode))
+		return err;
+	return walk_array(walk, &inode->u.root.array, h2_inode_tree_kind(inode));
+}
