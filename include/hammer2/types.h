@@ -30,6 +30,13 @@ extern "C" {
 /* Counts, MF 1.3. */
 #define H2_VOLUMES_MAX 64u
 #define H2_HEADER_COPIES_MAX 4u
+
+/*
+ * Volume-local offset of the backup of the newest header that this project keeps on volumes with a
+ * single header copy: slot 41 of the first reserved segment, unused in the format (MF 10.2). See
+ * doc/FORMAT.md.
+ */
+#define H2_HEADER_BACKUP_OFFSET UINT64_C(0x290000)
 #define H2_BLOCKSET_COUNT 4u
 #define H2_NODE_ENTRIES_MAX 512u
 #define H2_FREEMAP_RECORDS 256u

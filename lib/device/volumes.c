@@ -20,7 +20,8 @@
 struct volume {
 	struct h2_device *dev;
 	struct h2_volume_header header;
-	unsigned slot;  /* of the chosen copy */
+	unsigned slot;  /* of the chosen copy; 0 where it is the backup */
+	bool is_backup; /* every copy is damaged, and the backup was taken */
 	uint64_t start; /* storage offset */
 };
 
@@ -86,6 +87,47 @@ static void warn_damaged_copy(struct h2_volumes *set, const struct volume *v, un
 				      });
 }
 
+/* Whether a header leaves its volume with a single copy, which a torn write can destroy. */
+static bool has_single_copy(const struct h2_volume_header *h)
+{
+	return h->volu_size <= H2_HEADER_SPACING;
+}
+
+static int read_backup(const struct volume *v, void *buf)
+{
+	if (H2_HEADER_BACKUP_OFFSET + H2_HEADER_SIZE > v->dev->size)
+		return -ENOENT;
+	return h2_device_read(v->dev, H2_HEADER_BACKUP_OFFSET, buf, H2_HEADER_SIZE);
+}
+
+/* The only copy was damaged: the backup of it, where there is one. */
+static bool choose_backup(struct h2_volumes *set, struct volume *v, struct h2d_volume_header *d)
+{
+	char message[512];
+
+	if (read_backup(v, d) != 0 || h2_volume_header_check(d, NULL) != H2_HEADER_GOOD)
+		return false;
+	h2_volume_header_decode(d, &v->header);
+	if (!has_single_copy(&v->header) || v->header.volu_id != 0)
+		return false;
+	v->slot = 0;
+	v->is_backup = true;
+	if (!set->report)
+		return true;
+	snprintf(
+		message, sizeof(message),
+		"%s: the volume header is damaged; its backup is used, which is of the last commit "
+		"that was made on Linux",
+		v->dev->name);
+	set->report(set->report_user, &(struct h2_report){
+					      .severity = H2_WARNING,
+					      .code = "header-backup",
+					      .object = "volume header",
+					      .message = message,
+				      });
+	return true;
+}
+
 /* MF 2.6, or the one copy that the user asked for. */
 static int choose_header(struct h2_volumes *set, struct volume *v, int wanted)
 {
@@ -130,9 +172,11 @@ static int choose_header(struct h2_volumes *set, struct volume *v, int wanted)
 			found = true;
 		}
 	}
-	free(d);
 	if (found && damaged >= 0)
 		warn_damaged_copy(set, v, (unsigned)damaged);
+	if (!found && damaged >= 0 && wanted == 0)
+		found = choose_backup(set, v, d);
+	free(d);
 	if (found)
 		return 0;
 	if (first_error)
@@ -541,6 +585,11 @@ int h2_volumes_flush(struct h2_volumes *set)
 	return err;
 }
 
+bool h2_volumes_header_is_backup(const struct h2_volumes *set)
+{
+	return set->volumes[0].is_backup;
+}
+
 unsigned h2_volumes_header_copies(const struct h2_volumes *set)
 {
 	uint64_t copies = (set->volumes[0].header.volu_size - 1) / H2_HEADER_SPACING + 1;
@@ -557,13 +606,32 @@ static int load_written(struct h2_volumes *set)
 	set->written = malloc(sizeof(*set->written));
 	if (!set->written)
 		return -ENOMEM;
-	err = read_copy(root, root->slot, set->written);
+	err = root->is_backup ? read_backup(root, set->written)
+			      : read_copy(root, root->slot, set->written);
 	if (err) {
 		free(set->written);
 		set->written = NULL;
 		return err;
 	}
 	set->written_slot = root->slot;
+	return 0;
+}
+
+/*
+ * Before a header takes the place of the only one, it is durable elsewhere: whichever of the two
+ * writes is torn, the other one's header is whole.
+ */
+static int write_backup(struct h2_volumes *set)
+{
+	struct volume *root = &set->volumes[0];
+	int err = h2_device_write(root->dev, H2_HEADER_BACKUP_OFFSET, set->written,
+				  sizeof(*set->written));
+
+	if (!err)
+		err = h2_device_flush(root->dev);
+	if (err)
+		return fault(set, root, err, "the backup of the header cannot be written: %s",
+			     strerror(-err));
 	return 0;
 }
 
@@ -578,6 +646,9 @@ int h2_volumes_write_header(struct h2_volumes *set, const struct h2_volume_heade
 	slot = (set->written_slot + 1) % h2_volumes_header_copies(set);
 	h2_volume_header_encode(header, set->written);
 	h2_volume_header_seal(set->written);
+	err = has_single_copy(&root->header) ? write_backup(set) : 0;
+	if (err)
+		return err;
 	err = h2_device_write(root->dev, slot * H2_HEADER_SPACING, set->written,
 			      sizeof(*set->written));
 	if (err)

@@ -27,12 +27,16 @@ int h2_volumes_write(struct h2_volumes *volumes, uint64_t offset, const void *bu
 /* Make everything durable that was written to any volume. Returns 0 or the first error. */
 int h2_volumes_flush(struct h2_volumes *volumes);
 
+/* Whether every header copy is damaged, and the backup of a single one was taken in its place. */
+bool h2_volumes_header_is_backup(const struct h2_volumes *volumes);
+
 /* How many header copies the root volume has, MF 2.1. */
 unsigned h2_volumes_header_copies(const struct h2_volumes *volumes);
 
 /*
  * Write a header into the next copy of the rotation (MF 12.5 step 4), with its CRCs computed here;
- * what struct h2_volume_header does not have is carried over. Not by two threads at once.
+ * what struct h2_volume_header does not have is carried over. Where there is only one copy, a backup
+ * is made durable first (doc/FORMAT.md). Not by two threads at once.
  * h2_volumes_header() still gives the one that was chosen at opening. Returns 0, -ENOMEM, or the
  * device's error; then the rotation has not moved.
  */

@@ -101,6 +101,9 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 		err = h2_txn_open(fs->volumes, fs->space, &owner, &to, &fs->txn);
 	if (!err)
 		err = h2_bulkfree_start(fs, options->commit_seconds > 0);
+	/* The next commit mends the header. */
+	if (!err && h2_volumes_header_is_backup(fs->volumes))
+		h2_txn_changed(fs->txn);
 	return err;
 }
 
