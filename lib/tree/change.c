@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIRECTORY_ROOT_BLOCK 4096u /* of blocks right below a root, MF 5.6 */
+#define DIRECTORY_BLOCK 4096u
 #define FILE_BLOCK 16384u
 
 /* An array that can be changed: a root's or a branch's. */
@@ -319,7 +319,7 @@ static bool is_numbered(const struct h2_tree_change *change, uint64_t key)
 
 static unsigned new_capacity(const struct h2_tree_change *change, const struct level *level)
 {
-	unsigned least = (change->kind == H2_TREE_FILE ? FILE_BLOCK : DIRECTORY_ROOT_BLOCK) /
+	unsigned least = (change->kind == H2_TREE_FILE ? FILE_BLOCK : DIRECTORY_BLOCK) /
 			 H2_BLOCKREF_SIZE;
 
 	return level->capacity > least ? level->capacity : least;
@@ -385,45 +385,92 @@ static bool choose_half(const struct h2_array *array, uint64_t new_key, uint64_t
 	return left >= 0 && right >= 0 && (left >= 2 || right >= 2);
 }
 
-/* Move a part of the array's entries down into a new block. */
-static int push_down(const struct h2_tree_change *change, struct level *level, uint64_t new_key)
+/* Move the entries of a window down into a new block. */
+static int move_down(const struct h2_tree_change *change, struct level *level, uint64_t key,
+		     unsigned keybits)
 {
-	const struct h2_array *array = level->array;
-	/* A PFS's index and its root directory's names part first. */
-	bool mixed = change->kind == H2_TREE_PFS_ROOT &&
-		     (array->entries[0].lo ^ array->entries[array->count - 1].lo) & H2_KEY_VISIBLE;
-	unsigned keybits, capacity = new_capacity(change, level);
-	struct h2_branch *child;
-	struct h2d_blockref d;
+	struct h2_branch *child = alloc_branch(change, new_capacity(change, level));
+	struct h2d_blockref d = indirect_ref(key, keybits);
 	struct level to;
-	uint64_t key;
 
-	if (!(is_numbered(change, new_key) && !mixed
-		      ? choose_numbered(array, capacity, new_key, &key, &keybits)
-		      : choose_half(array, new_key, &key, &keybits)))
-		return refuse(change, &level->refs[0]);
-	child = alloc_branch(change, capacity);
 	if (!child)
 		return -ENOMEM;
 	to = branch_level(child);
 	move_window(level, &to, key, window_last(key, keybits));
-	d = indirect_ref(key, keybits);
 	add_entry(level, &d, child, key, window_last(key, keybits));
 	return 0;
 }
 
+/* Make room in an array by moving a part of its entries down. */
+static int push_down(const struct h2_tree_change *change, struct level *level, uint64_t new_key)
+{
+	const struct h2_array *array = level->array;
+	uint64_t first = array->entries[0].lo, last = array->entries[array->count - 1].lo;
+	bool two_halves = ((first ^ last) | (first ^ new_key)) & H2_KEY_VISIBLE;
+	/* A PFS's index and its root directory's names part first. */
+	bool mixed = change->kind == H2_TREE_PFS_ROOT && two_halves;
+	unsigned keybits = 63;
+	uint64_t key = window_key(new_key, keybits);
+	bool chosen = true;
+
+	if (is_numbered(change, new_key) && !mixed)
+		chosen = choose_numbered(array, new_capacity(change, level), new_key, &key,
+					 &keybits);
+	else if (level->branch || two_halves)
+		chosen = choose_half(array, new_key, &key, &keybits);
+	/* else all of a root of hashes goes into one block, which has room for more */
+	if (!chosen)
+		return refuse(change, &level->refs[0]);
+	return move_down(change, level, key, keybits);
+}
+
 /*
- * Divide a full block of a directory in two under its parent, which has room. Returns 0; 1 where
- * the halves would not stay within the block's range (MF 5.4); -ENOMEM.
+ * Names that lie beside key in a gap between the blocks of an array move to a block of their own,
+ * as wide as the gap, if there are at least so many of them: so they have as many levels above them
+ * as the others, and the array keeps room for blocks. Returns 1; 0 where there are fewer; -ENOMEM.
+ */
+static int gather(const struct h2_tree_change *change, struct level *level, uint64_t key,
+		  unsigned least)
+{
+	const struct h2_array *array = level->array;
+	unsigned keybits = 64; /* of the smallest window that has key and a block */
+	uint64_t lo, hi;
+	int n, err;
+
+	for (unsigned i = 0; i < array->count; i++) {
+		const struct h2_array_entry *e = &array->entries[i];
+		unsigned bits = covering_keybits(key, e->lo);
+
+		if (is_interior(&level->refs[e->slot]) && bits < keybits)
+			keybits = bits;
+	}
+	if (keybits == 64)
+		return 0;
+	keybits--;
+	lo = window_key(key, keybits);
+	hi = window_last(lo, keybits);
+	n = count_in_window(array, lo, hi);
+	if (lo < level->lo || hi > level->hi || n < (int)least)
+		return 0;
+	err = move_down(change, level, lo, keybits);
+	return err ? err : 1;
+}
+
+/*
+ * Divide a full block of a directory in two under its parent, which has room. A half with one entry
+ * is no block but the entry itself, one without entries is nothing: so each block is narrower than
+ * its parent, and no path is longer than a key has bits. Returns 0; 1 where the halves would not
+ * stay within the block's range (MF 5.4); -ENOMEM.
  */
 static int divide(const struct h2_tree_change *change, struct level *parent, struct level *level,
 		  uint64_t new_key)
 {
 	const struct h2_array *array = level->array;
-	struct h2_branch *branch = level->branch, *twin;
+	struct h2_branch *branch = level->branch, *twin = NULL;
 	uint64_t lo = array->entries[0].lo, hi = array->entries[array->count - 1].hi, middle;
 	unsigned bits;
-	struct h2d_blockref left, right;
+	int left, right;
+	struct h2d_blockref d;
 	struct level to;
 
 	lo = new_key < lo ? new_key : lo;
@@ -432,18 +479,29 @@ static int divide(const struct h2_tree_change *change, struct level *parent, str
 	lo = window_key(lo, bits + 1);
 	hi = window_last(lo, bits + 1);
 	middle = window_last(lo, bits) + 1;
-	if (lo < level->lo || hi > level->hi || count_in_window(array, lo, middle - 1) < 0)
+	left = count_in_window(array, lo, middle - 1);
+	right = count_in_window(array, middle, hi);
+	if (lo < level->lo || hi > level->hi || left < 0 || right < 0)
 		return 1;
-	twin = alloc_branch(change, level->capacity);
-	if (!twin)
-		return -ENOMEM;
-	to = branch_level(twin);
-	move_window(level, &to, middle, hi);
-	left = indirect_ref(lo, bits);
-	right = indirect_ref(middle, bits);
+	if (left > 1 && right > 1) {
+		twin = alloc_branch(change, level->capacity);
+		if (!twin)
+			return -ENOMEM;
+	}
 	remove_entry(parent, level->index);
-	add_entry(parent, &left, branch, lo, middle - 1);
-	add_entry(parent, &right, twin, middle, hi);
+	if (twin) {
+		to = branch_level(twin);
+		move_window(level, &to, middle, hi);
+		d = indirect_ref(middle, bits);
+		add_entry(parent, &d, twin, middle, hi);
+	} else if (left > 1) {
+		move_window(level, parent, middle, hi);
+	} else {
+		move_window(level, parent, lo, middle - 1);
+		lo = middle;
+	}
+	d = indirect_ref(lo, bits);
+	add_entry(parent, &d, branch, lo, window_last(lo, bits));
 	return 0;
 }
 
@@ -457,8 +515,12 @@ static int make_room(const struct h2_tree_change *change, struct path *path, uin
 		return push_down(change, &path->levels[at], key);
 	while (at > 0 && path->levels[at - 1].array->count == path->levels[at - 1].capacity)
 		at--;
-	if (at == 0)
+	if (at == 0) {
+		err = path->depth == 1 ? gather(change, &path->levels[0], key, 1) : 0;
+		if (err)
+			return err < 0 ? err : 0;
 		return push_down(change, &path->levels[0], key);
+	}
 	err = divide(change, &path->levels[at - 1], &path->levels[at], key);
 	return err == 1 ? push_down(change, &path->levels[at], key) : err;
 }
@@ -488,6 +550,13 @@ static int set(const struct h2_tree_change *change, struct h2_root *root,
 			h2_blockref_decode(&level->refs[e->slot], old);
 			level->refs[e->slot] = d;
 			return 0;
+		}
+		if (level->branch && !is_numbered(change, ref->key)) {
+			err = gather(change, level, ref->key, level->capacity / 4);
+			if (err < 0)
+				return err;
+			if (err)
+				continue;
 		}
 		if (level->array->count < level->capacity) {
 			add_entry(level, &d, NULL, ref->key, h2_blockref_key_last(ref));

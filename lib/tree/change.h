@@ -10,7 +10,10 @@
  * other (file blocks, inode numbers), an overfull array moves a window of its entries down into a
  * new block, with the ranges that MF 5.6 has for files: a radix tree with full blocks. Where keys
  * are hashes, an overfull block is divided in two under its parent, as in a B-tree, each half with
- * its own aligned range; only an overfull root moves entries down. So all paths stay short.
+ * its own aligned range; an overfull root moves what it has down; and keys in the gaps between
+ * blocks get a block there before they are many. So all paths stay short, also where hashes come
+ * in ascending order, as they do when a directory is copied. A block is narrower than the one it
+ * is in: whatever the keys are, no path is longer than they have bits.
  *
  * Nothing here locks: the caller excludes readers and other writers of the same tree.
  */
@@ -74,8 +77,8 @@ int h2_tree_touch(const struct h2_tree_change *change, struct h2_root *root, uin
 
 /*
  * Remove all leaves with keys in [lo, hi], and drop their blocks; the boundaries must not lie
- * within a leaf's range. Blocks below damaged indirect blocks are not dropped. Returns 0, or an
- * error of h2_tree_touch() for the boundaries, before anything is removed.
+ * within a leaf's range. Blocks below indirect blocks that cannot be read are not dropped. Returns
+ * 0, or an error of h2_tree_touch() for the boundaries, before anything is removed.
  */
 int h2_tree_remove_range(const struct h2_tree_change *change, struct h2_root *root, uint64_t lo,
 			 uint64_t hi);
