@@ -97,6 +97,12 @@ static int refuse(const struct h2_tree_change *change, const struct h2d_blockref
 			       });
 }
 
+/* MF 13.3: others must not be changed. */
+static bool is_sound(const struct h2_array *array)
+{
+	return array->disjoint && array->ascending;
+}
+
 static void limit_tid(struct h2d_blockref *d, uint64_t mirror_tid)
 {
 	if (le64_get(d->mirror_tid) > mirror_tid)
@@ -129,7 +135,7 @@ static int make_branch(const struct h2_tree_change *change, struct level *level,
 	branch = alloc_branch(change, (unsigned)(h2_block_size(&ref) / H2_BLOCKREF_SIZE));
 	if (!branch)
 		err = -ENOMEM;
-	else if (!node->array.disjoint)
+	else if (!is_sound(&node->array))
 		err = refuse(change, &level->refs[slot]);
 	if (err) {
 		if (branch)
@@ -163,7 +169,7 @@ static int descend(const struct h2_tree_change *change, struct h2_root *root, ui
 		   struct path *path, int *index)
 {
 	path->depth = 0;
-	if (!root->array.disjoint)
+	if (!is_sound(&root->array))
 		return refuse(change, &root->refs[0]);
 	close_gaps(root);
 	set_level(path, &root->array, root->refs, NULL, H2_BLOCKSET_COUNT);
@@ -743,6 +749,10 @@ void h2_tree_clean(struct h2_root *root, _Atomic uint64_t *branch_bytes)
 
 void h2_root_encode(const struct h2_root *root, struct h2d_blockref refs[H2_BLOCKSET_COUNT])
 {
+	if (!is_sound(&root->array)) {
+		memcpy(refs, root->refs, sizeof(root->refs));
+		return;
+	}
 	memset(refs, 0, H2_BLOCKSET_COUNT * sizeof(*refs));
 	for (unsigned i = 0; i < root->array.count; i++)
 		refs[i] = root->refs[root->array.entries[i].slot];

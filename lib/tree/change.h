@@ -114,7 +114,7 @@ void h2_tree_clean(struct h2_root *root, _Atomic uint64_t *branch_bytes);
  */
 void h2_root_limit_tids(struct h2_root *root, uint64_t mirror_tid);
 
-/* The root's blockrefs for the media: by key, without gaps. */
+/* The root's blockrefs for the media: by key, without gaps; as they were if they must not change. */
 void h2_root_encode(const struct h2_root *root, struct h2d_blockref refs[H2_BLOCKSET_COUNT]);
 
 /* For change.c and flush.c: free a branch and all below it. */

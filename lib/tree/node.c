@@ -33,10 +33,17 @@ static void sort_entries(struct h2_array *array)
 void h2_array_init(struct h2_array *array, const struct h2d_blockref *refs, unsigned count,
 		   struct h2_array_entry *entries)
 {
-	*array = (struct h2_array){.refs = refs, .entries = entries, .disjoint = true};
+	*array = (struct h2_array){
+		.refs = refs,
+		.entries = entries,
+		.disjoint = true,
+		.ascending = true,
+	};
 	for (unsigned i = 0; i < count; i++) {
 		if (refs[i].type == H2_BLOCKREF_EMPTY)
 			continue;
+		if (array->count > 0 && le64_get(refs[i].key) < entries[array->count - 1].lo)
+			array->ascending = false;
 		entries[array->count++] = (struct h2_array_entry){
 			.lo = le64_get(refs[i].key),
 			.hi = range_last(&refs[i]),

@@ -25,7 +25,8 @@ struct h2_array {
 	 */
 	struct h2_branch **children;
 	unsigned count;
-	bool disjoint; /* no two ranges overlap, as MF 5.3 rule 1 demands */
+	bool disjoint;  /* no two ranges overlap, as MF 5.3 rule 1 demands */
+	bool ascending; /* the media have them in the order of their keys, rule 4 */
 };
 
 /* Fill entries, which has room for count elements, from the count refs. */

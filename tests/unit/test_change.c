@@ -1275,7 +1275,7 @@ static void refused__are_arrays_that_are_not_in_order(void **state)
 	for (unsigned i = 0; i < 4; i++)
 		good[i] = make_leaf(t, (uint64_t)(2 * i) << 16, &random);
 	other = make_leaf(t, UINT64_C(1) << 30, &random);
-	for (unsigned kind = 0; kind < 2; kind++) {
+	for (unsigned kind = 0; kind < 4; kind++) {
 		memcpy(bad, good, sizeof(bad));
 		switch (kind) {
 		case 0: /* one key twice */
@@ -1283,6 +1283,13 @@ static void refused__are_arrays_that_are_not_in_order(void **state)
 			break;
 		case 1: /* a block within the range of a leaf's neighbours */
 			bad[1] = put_indirect(t, 0, 18, 12, good, 2);
+			break;
+		case 2: /* descending */
+			bad[0] = good[1];
+			bad[1] = good[0];
+			break;
+		case 3: /* the last one is the first */
+			bad[3] = make_leaf(t, UINT64_C(1) << 16, &random);
 			break;
 		}
 		/* In a block, and beside it all is well. */
