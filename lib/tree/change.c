@@ -115,6 +115,16 @@ void h2_root_limit_tids(struct h2_root *root, uint64_t mirror_tid)
 		limit_tid(&root->refs[root->array.entries[i].slot], mirror_tid);
 }
 
+/* Entries of a block that may be written: 4, 16 or 64 KiB (MF 5.6). Readers accept all from 1 on. */
+static unsigned legal_capacity(unsigned count)
+{
+	unsigned capacity = DIRECTORY_BLOCK / H2_BLOCKREF_SIZE;
+
+	while (capacity < count)
+		capacity *= 4;
+	return capacity;
+}
+
 /* Make a branch of the interior entry at slot, unless it is one. */
 static int make_branch(const struct h2_tree_change *change, struct level *level, unsigned slot)
 {
@@ -132,7 +142,8 @@ static int make_branch(const struct h2_tree_change *change, struct level *level,
 	err = h2_node_get(change->blocks, &change->where, &ref, &node);
 	if (err)
 		return err;
-	branch = alloc_branch(change, (unsigned)(h2_block_size(&ref) / H2_BLOCKREF_SIZE));
+	branch = alloc_branch(change,
+			      legal_capacity((unsigned)(h2_block_size(&ref) / H2_BLOCKREF_SIZE)));
 	if (!branch)
 		err = -ENOMEM;
 	else if (!is_sound(&node->array))

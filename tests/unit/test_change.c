@@ -1140,6 +1140,37 @@ static void block__may_be_wider_than_its_parent(void **state)
 	assert_int_equal(t->root.array.count, 0);
 }
 
+/* Readers accept blocks of any size; writers make three sizes only (MF 3.4, 5.6). */
+static void block__of_another_size_is_written_in_a_legal_one(void **state)
+{
+	static const unsigned radixes[] = {10, 11, 13, 15};
+	static const enum h2_tree_kind kinds[] = {H2_TREE_FILE, H2_TREE_DIRECTORY};
+	struct test *t = *state;
+	struct h2_blockref refs[256], block;
+	uint64_t random = 26;
+
+	for (size_t i = 0; i < 2 * LENGTH_OF(radixes); i++) {
+		unsigned radix = radixes[i / 2], count = (1u << radix) / H2_BLOCKREF_SIZE;
+		uint64_t base = i % 2 ? H2_KEY_VISIBLE : 0, step = i % 2 ? 1 : 65536;
+
+		begin(t, kinds[i % 2]);
+		for (unsigned j = 0; j < count; j++) {
+			refs[j] = make_leaf(t, base + 2 * j * step, &random);
+			model_put(t, &refs[j]);
+		}
+		block = put_indirect(t, base, 40, radix, refs, count);
+		put_root(t, &block, 1);
+		for (unsigned j = 0; j < count; j++) {
+			struct h2_blockref ref = make_leaf(t, base + (2 * j + 1) * step, &random);
+
+			assert_int_equal(insert(t, &ref), 0);
+			if (j == count / 2)
+				flush(t); /* looks at the sizes */
+		}
+		flush(t);
+	}
+}
+
 static int take_any_block(void *user, uint64_t offset, const void *buf, size_t len)
 {
 	return h2_volumes_write(((struct test *)user)->disks.volumes, offset, buf, len);
@@ -1655,6 +1686,7 @@ int main(void)
 		TEST(root__may_have_gaps),
 		TEST(block__may_have_gaps_or_nothing),
 		TEST(block__may_be_wider_than_its_parent),
+		TEST(block__of_another_size_is_written_in_a_legal_one),
 		TEST(hostile__blocks_do_no_harm),
 		TEST(refused__are_arrays_that_are_not_in_order),
 		TEST(refused__are_blocks_that_cannot_be_read),
