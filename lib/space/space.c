@@ -443,6 +443,18 @@ static void set_state(struct h2_space *space, struct zone *z, unsigned segment, 
 	}
 }
 
+/*
+ * Another writer puts small blocks where linear points in the midst of a granule: not into one that
+ * is ours (MF 10.8). A multiple says nothing.
+ */
+static void close_linear(struct h2d_freemap_record *r, unsigned granule, unsigned granules)
+{
+	uint32_t linear = le32_get(r->linear), at = linear / H2_GRANULE;
+
+	if (linear % H2_GRANULE != 0 && at >= granule && at < granule + granules)
+		r->linear = le32_make((at + 1) * H2_GRANULE);
+}
+
 static int take(struct h2_space *space, struct zone *z, unsigned segment, unsigned granule,
 		unsigned granules, unsigned type, uint64_t *offset)
 {
@@ -454,6 +466,7 @@ static int take(struct h2_space *space, struct zone *z, unsigned segment, unsign
 	if (!make_segment(z, segment))
 		return -ENOMEM;
 	set_state(space, z, segment, granule, granules, true);
+	close_linear(r, granule, granules);
 	if (le16_get(r->class_) == 0)
 		r->class_ = le16_make((uint16_t)class_of(type));
 	*offset = z->index * H2_ZONE + segment * H2_SEGMENT + (uint64_t)granule * H2_GRANULE;

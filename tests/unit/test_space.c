@@ -1504,6 +1504,37 @@ static void hostile__class_keeps_nothing_from_being_given(void **state)
 	assert_int_equal(take_all(t, taken, SMALL_GRANULES), 10 * 256);
 }
 
+/* MF 10.8: linear must not be left "pointing into space that it has allocated by other means". */
+static void hostile__linear_does_not_lead_into_what_was_given(void **state)
+{
+	struct test *t = *state;
+	struct leaf leaf;
+	uint64_t offset;
+
+	make(t, SMALL);
+	make_leaf(&leaf);
+	leaf.records[6].linear = le32_make(1024); /* into a granule that is free */
+	leaf.records[6].class_ = le16_make(0x0310);
+	/* Of another writer: its granule is allocated in part. */
+	leaf.records[7].linear = le32_make(5 * H2_GRANULE + 3072);
+	leaf.records[7].class_ = le16_make(0x0110);
+	leaf.records[7].bitmap[0] = le64_make(UINT64_C(3) << 10);
+	leaf.records[7].avail = le32_make((uint32_t)H2_SEGMENT - H2_GRANULE);
+	put_only_leaf(t, &leaf);
+	reopen(t);
+	offset = offset_of(alloc(t, H2_BLOCKREF_DATA, 16));
+	assert_int_equal(offset, 6 * H2_SEGMENT);
+	offset = offset_of(alloc(t, H2_BLOCKREF_INODE, 10));
+	assert_int_equal(offset / H2_SEGMENT, 7);
+	assert_true(offset / H2_GRANULE != 7 * H2_SEGMENT / H2_GRANULE + 5);
+	assert_false(commit(t));
+	get_leaf(t, 0, &leaf);
+	assert_int_equal(le32_get(leaf.records[6].linear) % H2_GRANULE, 0);
+	/* Nothing of ours is in that one: it may stay. */
+	assert_true(le32_get(leaf.records[7].linear) == 5 * H2_GRANULE + 3072 ||
+		    le32_get(leaf.records[7].linear) % H2_GRANULE == 0);
+}
+
 /* A leaf that cannot be told for sure: its zone is left alone, the others serve. */
 static void hostile__damaged_leaf_closes_its_zone(void **state)
 {
@@ -1873,6 +1904,7 @@ int main(void)
 		TEST(hostile__avail_is_not_believed),
 		TEST(hostile__what_cannot_be_had_is_not_given),
 		TEST(hostile__class_keeps_nothing_from_being_given),
+		TEST(hostile__linear_does_not_lead_into_what_was_given),
 		TEST(hostile__damaged_leaf_closes_its_zone),
 		TEST(hostile__unreadable_leaf_closes_its_zone),
 		TEST(hostile__damaged_node_closes_its_range),
