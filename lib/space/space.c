@@ -164,22 +164,21 @@ static void count_zone(struct h2_space *space, struct zone *z)
 
 /*
  * Segments that must not be allocated from are allocated in every sound leaf; see to it that a
- * damaged one does not give them away (MF 13.7).
+ * damaged one does not give them away (MF 13.7). Returns 0 or -ENOMEM.
  */
-static void close_unusable(struct h2_space *space, struct zone *z)
+static int close_unusable(struct h2_space *space, struct zone *z)
 {
 	struct h2d_freemap_record *fresh = malloc(H2_FREEMAP_BLOCK_SIZE);
 
-	if (!fresh) {
-		z->bad = true;
-		return;
-	}
+	if (!fresh)
+		return -ENOMEM;
 	h2_freemap_leaf_init(fresh, z->index * H2_ZONE, space->allocator_beg, space->total_size);
 	for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
 		if (le32_get(fresh[s].avail) == 0)
 			memset(z->records[s].bitmap, 0xff, SEGMENT_BYTES);
 	}
 	free(fresh);
+	return 0;
 }
 
 /* What counts is the bitmap; other implementations leave avail too low (BS 15, D16). */
@@ -195,7 +194,10 @@ static void correct_avail(struct zone *z)
 	}
 }
 
-/* Have the zone's leaf in memory. Returns false where that cannot be. */
+/*
+ * Have the zone's leaf in memory. Returns false where that cannot be: the zone is bad then, or there
+ * is no memory for it now.
+ */
 static bool load_zone(struct h2_space *space, struct zone *z)
 {
 	struct h2_blockref *ref;
@@ -222,9 +224,9 @@ static bool load_zone(struct h2_space *space, struct zone *z)
 	} else if (!err) {
 		err = h2_freemap_tree_read(&space->tree, ref, z->records);
 		if (!err)
-			close_unusable(space, z);
+			err = close_unusable(space, z);
 	}
-	if (err < 0 || z->bad) {
+	if (err < 0) {
 		free(z->records);
 		z->records = NULL;
 		z->bad = err != -ENOMEM;
@@ -482,6 +484,7 @@ static int take_granules(struct h2_space *space, unsigned type, unsigned granule
 {
 	struct cursor *c = &space->cursors[type];
 	uint64_t start = c->zone;
+	bool starved = false; /* a zone could not be looked at for want of memory */
 
 	for (unsigned relaxed = 0; relaxed < 2; relaxed++) {
 		for (uint64_t i = 0; i <= space->zone_count; i++) {
@@ -495,8 +498,10 @@ static int take_granules(struct h2_space *space, unsigned type, unsigned granule
 			if (z->known &&
 			    (granules == 4 ? z->free_quads == 0 : z->free_granules < granules))
 				continue;
-			if (!load_zone(space, z))
+			if (!load_zone(space, z)) {
+				starved = starved || !z->bad;
 				continue;
+			}
 			segment = find_in_zone(z, from, type, granules, relaxed, &granule);
 			if (segment < 0)
 				continue;
@@ -511,7 +516,7 @@ static int take_granules(struct h2_space *space, unsigned type, unsigned granule
 			return err;
 		}
 	}
-	return -ENOSPC;
+	return starved ? -ENOMEM : -ENOSPC;
 }
 
 static uint8_t *live_of(struct h2_space *space, uint64_t offset)
@@ -949,8 +954,8 @@ bool h2_space_has(struct h2_space *space, uint64_t quads, uint64_t granules)
 		z = get_zone(space, space->next_unknown);
 		if (!z)
 			break;
-		if (!z->known)
-			(void)load_zone(space, z);
+		if (!z->known && !load_zone(space, z) && !z->known)
+			break; /* no memory: it stays unknown */
 		space->next_unknown++;
 	}
 	h2_mutex_unlock(&space->lock);

@@ -4,6 +4,7 @@
  * compared with a model of the rules MF 10.8, 12.6 and BS 8.
  */
 #include "disks.h"
+#include "scarce.h"
 
 #include <pthread.h>
 
@@ -1792,6 +1793,81 @@ static void has__counts_zones_that_were_not_read_yet(void **state)
 
 /* ---- limits and failures ---- */
 
+/*
+ * Whichever allocation of memory it is that fails: it is said, what is known stays right, and later
+ * the same succeeds. Returns how often it failed.
+ */
+static unsigned alloc_with_scarce_memory(struct test *t, uint64_t *data_off)
+{
+	uint64_t before = stats_of(t).free_bytes;
+	unsigned failures = 0;
+	int err = -ENOMEM;
+
+	for (long n = 0; err; n++) {
+		scarce_left = n;
+		err = h2_space_alloc(t->space, H2_BLOCKREF_DATA, 16, data_off);
+		scarce_left = -1;
+		assert_true(err == 0 || err == -ENOMEM);
+		assert_int_equal(stats_of(t).free_bytes, err ? before : before - QUAD);
+		failures += err != 0;
+	}
+	return failures;
+}
+
+static unsigned has_with_scarce_memory(struct test *t, uint64_t quads)
+{
+	unsigned failures = 0;
+	bool has = false;
+
+	for (long n = 0; !has; n++) {
+		assert_in_range(n, 0, 1000);
+		scarce_left = n;
+		has = h2_space_has(t->space, quads, 0);
+		scarce_left = -1;
+		failures += !has;
+	}
+	return failures;
+}
+
+static void memory__that_runs_out_closes_no_zone(void **state)
+{
+	struct test *t = *state;
+	uint64_t data_off = 0;
+
+	make_nearly_full(t, 1, 100, 101);
+	assert_true(alloc_with_scarce_memory(t, &data_off) >= 3);
+	assert_int_equal(offset_of(data_off), 100 * H2_SEGMENT);
+	reopen(t);
+	assert_true(has_with_scarce_memory(t, 50) >= 2);
+}
+
+static void memory__that_runs_out_makes_no_half_of_a_leaf(void **state)
+{
+	struct test *t = *state;
+	struct h2_blockref refs[4];
+	struct leaf leaf;
+	uint64_t data_off = 0;
+	int err = -ENOMEM;
+
+	/* A leaf for a fifth zone, and the node above it. */
+	make(t, 8 * GIB);
+	for (unsigned z = 0; z < 4; z++)
+		refs[z] = put_leaf(t, z, 0, 0, NULL);
+	put_freemap(t, refs, 4);
+	for (long n = 0; err; n++) {
+		reopen(t);
+		(void)alloc_with_scarce_memory(t, &data_off);
+		assert_int_equal(offset_of(data_off), 4 * GIB + H2_SEGMENT);
+		scarce_left = n;
+		err = flush(t);
+		scarce_left = -1;
+		assert_true(err == 0 || err == -ENOMEM);
+	}
+	get_leaf(t, 4, &leaf);
+	assert_int_equal(h2_freemap_state(leaf.records, H2_SEGMENT), H2_GRANULE_ALLOCATED);
+	assert_int_equal(t->reports, 0);
+}
+
 static void flush__passes_errors_on(void **state)
 {
 	struct test *t = *state;
@@ -1914,6 +1990,8 @@ int main(void)
 		TEST(has__is_exact_for_one_kind_of_need),
 		TEST(has__keeps_its_promise),
 		TEST(has__counts_zones_that_were_not_read_yet),
+		TEST(memory__that_runs_out_closes_no_zone),
+		TEST(memory__that_runs_out_makes_no_half_of_a_leaf),
 		TEST(flush__passes_errors_on),
 		TEST(threads__get_different_blocks),
 	};
