@@ -40,10 +40,10 @@ struct zone {
 	bool absent; /* has no leaf yet */
 	bool dirty;
 	uint32_t free_granules, free_quads;
-	struct h2d_freemap_record *records;           /* NULL: not in memory */
-	uint64_t leaf_avail;                          /* of a new leaf's blockref */
-	struct segment *segments[H2_FREEMAP_RECORDS]; /* NULL: nothing */
-	struct zone *older, *newer;                   /* unchanged leaves in memory, by use */
+	struct h2d_freemap_record *records; /* NULL: not in memory */
+	uint64_t leaf_avail;                /* of a new leaf's blockref */
+	struct segment **segments;  /* of H2_FREEMAP_RECORDS; NULL, or some of them NULL: nothing */
+	struct zone *older, *newer; /* unchanged leaves in memory, by use */
 };
 
 struct cursor { /* where a class of blocks is being put */
@@ -111,6 +111,19 @@ static void unlist(struct h2_space *space, struct zone *z)
 	z->older->newer = z->newer;
 	z->newer = z->older = NULL;
 	space->kept_count--;
+}
+
+static void free_segments(struct zone *z)
+{
+	for (unsigned s = 0; s < H2_FREEMAP_RECORDS && z->segments; s++)
+		free(z->segments[s]);
+	free(z->segments);
+}
+
+/* What is known of a segment, or NULL. */
+static struct segment *segment_of(const struct zone *z, unsigned segment)
+{
+	return z->segments ? z->segments[segment] : NULL;
 }
 
 /* Keep an unchanged leaf, as the newest, and drop the oldest one if there are too many. */
@@ -310,8 +323,7 @@ void h2_space_close(struct h2_space *space)
 			struct zone *z = space->buckets[i];
 
 			space->buckets[i] = z->next;
-			for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++)
-				free(z->segments[s]);
+			free_segments(z);
 			free(z->records);
 			free(z);
 		}
@@ -386,9 +398,11 @@ static int find_in_zone(struct zone *z, unsigned from, unsigned type, unsigned g
 
 static bool make_segment(struct zone *z, unsigned segment)
 {
-	if (!z->segments[segment])
+	if (!z->segments)
+		z->segments = calloc(H2_FREEMAP_RECORDS, sizeof(struct segment *));
+	if (z->segments && !z->segments[segment])
 		z->segments[segment] = calloc(1, sizeof(struct segment));
-	return z->segments[segment] != NULL;
+	return segment_of(z, segment) != NULL;
 }
 
 static void make_young(struct h2_space *space, uint64_t offset)
@@ -522,7 +536,7 @@ static int take_granules(struct h2_space *space, unsigned type, unsigned granule
 static uint8_t *live_of(struct h2_space *space, uint64_t offset)
 {
 	struct zone *z = get_zone(space, offset / H2_ZONE);
-	struct segment *s = z ? z->segments[offset % H2_ZONE / H2_SEGMENT] : NULL;
+	struct segment *s = z ? segment_of(z, offset % H2_ZONE / H2_SEGMENT) : NULL;
 
 	return s ? &s->live[offset % H2_SEGMENT / H2_GRANULE] : NULL;
 }
@@ -727,8 +741,8 @@ void h2_space_share_all(struct h2_space *space)
 	for (unsigned i = 0; i < ZONE_BUCKETS; i++) {
 		for (struct zone *z = space->buckets[i]; z; z = z->next) {
 			for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
-				if (z->segments[s])
-					memset(z->segments[s]->live, 0, GRANULES);
+				if (segment_of(z, s))
+					memset(segment_of(z, s)->live, 0, GRANULES);
 			}
 		}
 	}
@@ -799,7 +813,7 @@ static bool is_usable(const struct h2_space *space, uint64_t offset)
 /* Whether the scan may let go of a granule that its walk has not reached. */
 static bool is_unused(const struct zone *z, unsigned segment, unsigned granule)
 {
-	const struct segment *s = z->segments[segment];
+	const struct segment *s = segment_of(z, segment);
 	enum h2_granule_state state = h2_freemap_state(
 		z->records, segment * (uint64_t)H2_SEGMENT + granule * (uint64_t)H2_GRANULE);
 
@@ -877,8 +891,8 @@ int h2_space_scan_end(struct h2_space *space, uint64_t tid, h2_space_reached_fn 
 	for (unsigned i = 0; i < ZONE_BUCKETS; i++) {
 		for (struct zone *z = space->buckets[i]; z; z = z->next) {
 			for (unsigned s = 0; s < H2_FREEMAP_RECORDS; s++) {
-				if (z->segments[s])
-					memset(z->segments[s]->young, 0, YOUNG_BYTES);
+				if (segment_of(z, s))
+					memset(segment_of(z, s)->young, 0, YOUNG_BYTES);
 			}
 		}
 	}

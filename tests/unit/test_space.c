@@ -6,6 +6,7 @@
 #include "disks.h"
 #include "scarce.h"
 
+#include <malloc.h>
 #include <pthread.h>
 
 #include "check.h"
@@ -13,6 +14,7 @@
 #include "space.h"
 
 #define KIB UINT64_C(1024)
+#define TIB (UINT64_C(1) << 40)
 #define QUAD (64 * KIB)
 #define WRITES_MAX 64u
 
@@ -1793,6 +1795,30 @@ static void has__counts_zones_that_were_not_read_yet(void **state)
 
 /* ---- limits and failures ---- */
 
+static size_t bytes_in_use(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+/* However large the volume is, what is known of it takes little memory. */
+static void memory__is_bounded_on_a_large_volume(void **state)
+{
+	struct test *t = *state;
+	size_t before, used;
+
+	make(t, 8 * TIB);
+	before = bytes_in_use();
+	/* Nothing has so much: every zone is looked at. */
+	assert_false(h2_space_has(t->space, UINT64_C(1) << 40, 0));
+	used = bytes_in_use() - before;
+	print_message("memory for 8192 zones: %zu KiB\n", used / 1024);
+	/* 256 leaves are kept: 8 MiB; each zone may take a few words. */
+	assert_true(used < (8 << 20) + 8192 * 256 + (1 << 20));
+	assert_int_equal(offset_of(alloc(t, H2_BLOCKREF_DATA, 16)) / GIB, 0);
+}
+
 /*
  * Whichever allocation of memory it is that fails: it is said, what is known stays right, and later
  * the same succeeds. Returns how often it failed.
@@ -1990,6 +2016,7 @@ int main(void)
 		TEST(has__is_exact_for_one_kind_of_need),
 		TEST(has__keeps_its_promise),
 		TEST(has__counts_zones_that_were_not_read_yet),
+		TEST(memory__is_bounded_on_a_large_volume),
 		TEST(memory__that_runs_out_closes_no_zone),
 		TEST(memory__that_runs_out_makes_no_half_of_a_leaf),
 		TEST(flush__passes_errors_on),
