@@ -194,6 +194,18 @@ static int close_unusable(struct h2_space *space, struct zone *z)
 	return 0;
 }
 
+/* The zone cannot be used: it does not count any more. */
+static void close_zone(struct h2_space *space, struct zone *z)
+{
+	if (z->known) {
+		space->free_granules -= z->free_granules;
+		space->free_quads -= z->free_quads;
+	}
+	z->free_granules = z->free_quads = 0;
+	z->known = true;
+	z->bad = true;
+}
+
 /* What counts is the bitmap; other implementations leave avail too low (BS 15, D16). */
 static void correct_avail(struct zone *z)
 {
@@ -242,8 +254,8 @@ static bool load_zone(struct h2_space *space, struct zone *z)
 	if (err < 0) {
 		free(z->records);
 		z->records = NULL;
-		z->bad = err != -ENOMEM;
-		z->known = z->known || z->bad;
+		if (err != -ENOMEM)
+			close_zone(space, z);
 		return false;
 	}
 	correct_avail(z);
@@ -522,7 +534,7 @@ static int take_granules(struct h2_space *space, unsigned type, unsigned granule
 			err = take(space, z, (unsigned)segment, (unsigned)granule, granules, type,
 				   offset);
 			if (err == -H2_ECORRUPT || err == -H2_ECHECK || err == -EIO) {
-				z->bad = true;
+				close_zone(space, z);
 				continue;
 			}
 			c->zone = index;

@@ -1580,6 +1580,29 @@ static void hostile__unreadable_leaf_closes_its_zone(void **state)
 	assert_int_equal(t->last_error, -EIO);
 }
 
+/* A leaf that was read before, and had to leave the memory, may be unreadable when it is needed. */
+static void hostile__leaf_that_gets_unreadable_does_not_count_any_more(void **state)
+{
+	enum { ZONES = 280 }; /* more than are kept */
+	struct test *t = *state;
+	struct h2_blockref refs[256], set[2], more[ZONES - 256];
+
+	make(t, ZONES * GIB);
+	for (unsigned z = 0; z < ZONES; z++)
+		*(z < 256 ? &refs[z] : &more[z - 256]) = put_leaf(t, z, 200, 201, NULL);
+	set[0] = put_node(t, 2, 0, refs, 256);
+	set[1] = put_node(t, 2, 256 * GIB, more, ZONES - 256);
+	put_freemap(t, set, 2);
+	reopen(t);
+	assert_false(h2_space_has(t->space, 0, ZONES * 256 + 1)); /* looks at all of them */
+	assert_true(h2_space_has(t->space, 0, ZONES * 256));
+	h2_sim_set_fault(t->disks.sims[0], H2_SIM_READ, H2_SIM_FAIL, 0, 1, -EIO);
+	assert_int_equal(offset_of(alloc(t, H2_BLOCKREF_DATA, 14)) / GIB, 1);
+	assert_int_equal(t->last_error, -EIO);
+	assert_true(h2_space_has(t->space, 0, (ZONES - 1) * 256 - 1));
+	assert_false(h2_space_has(t->space, 0, (ZONES - 1) * 256));
+}
+
 static void hostile__damaged_node_closes_its_range(void **state)
 {
 	struct test *t = *state;
@@ -2009,6 +2032,7 @@ int main(void)
 		TEST(hostile__linear_does_not_lead_into_what_was_given),
 		TEST(hostile__damaged_leaf_closes_its_zone),
 		TEST(hostile__unreadable_leaf_closes_its_zone),
+		TEST(hostile__leaf_that_gets_unreadable_does_not_count_any_more),
 		TEST(hostile__damaged_node_closes_its_range),
 		TEST(hostile__root_is_refused),
 		TEST(hostile__root_with_gaps_is_sound),
