@@ -119,7 +119,7 @@ static int scan_volume(struct scan *s, uint64_t *tid)
 	struct h2_fs *fs = s->fs;
 	struct h2_block_walk walk = {.blocks = &fs->blocks, .block = meet_block, .user = s};
 	struct h2_volume_header header;
-	int err = h2_txn_commit(fs->txn);
+	int err = h2_txn_settle(fs->txn);
 
 	if (err)
 		return err;

@@ -109,6 +109,11 @@ uint64_t h2_txn_first_tid(const struct h2_txn *txn)
 
 /* ---- commits ---- */
 
+static uint64_t granules_of(uint64_t bytes)
+{
+	return (bytes + H2_GRANULE - 1) / H2_GRANULE;
+}
+
 static int write_block(void *user, uint64_t offset, const void *buf, size_t len)
 {
 	return h2_commit_write(user, offset, buf, len);
@@ -195,9 +200,19 @@ static int wait_for(struct h2_txn *txn, uint64_t want)
 	return h2_txn_error(txn);
 }
 
+/* Even a commit of nothing takes room, and must not be what runs out of it. */
+static bool has_room_for_commit(struct h2_txn *txn)
+{
+	struct h2_txn_need need = txn->owner.needs(txn->owner.user);
+
+	return h2_space_has(txn->space, need.quads, granules_of(need.bytes));
+}
+
 static int sync_or_force(struct h2_txn *txn, bool force)
 {
 	uint64_t want;
+
+	force = force && (atomic_load(&txn->changed) || has_room_for_commit(txn));
 
 	h2_mutex_lock(&txn->lock);
 	/* Unchanged: what was done before is in a commit that has begun. */
@@ -214,6 +229,13 @@ int h2_txn_sync(struct h2_txn *txn)
 int h2_txn_commit(struct h2_txn *txn)
 {
 	return sync_or_force(txn, true);
+}
+
+int h2_txn_settle(struct h2_txn *txn)
+{
+	h2_rwlock_write(&txn->gate);
+	h2_rwlock_unlock(&txn->gate);
+	return h2_txn_sync(txn);
 }
 
 int h2_txn_rotate(struct h2_txn *txn)
@@ -265,11 +287,6 @@ static void *timer_main(void *user)
 }
 
 /* ---- room ---- */
-
-static uint64_t granules_of(uint64_t bytes)
-{
-	return (bytes + H2_GRANULE - 1) / H2_GRANULE;
-}
 
 /* Take need into account if there is room for it. */
 static bool admit(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)

@@ -105,11 +105,11 @@ uint64_t h2_txn_first_tid(const struct h2_txn *txn);
  */
 int h2_txn_sync(struct h2_txn *txn);
 
-/*
- * The same, by a commit in any case. When it returns, no operation that began before the call is
- * still running.
- */
+/* The same, by a commit also of nothing, unless there is no room for one. */
 int h2_txn_commit(struct h2_txn *txn);
+
+/* The same; and no operation that began before the call is still running when it returns. */
+int h2_txn_settle(struct h2_txn *txn);
 
 /*
  * Commit until what has been dropped has come back, if it is worth it: as many times as there are
