@@ -240,16 +240,17 @@ int h2_txn_settle(struct h2_txn *txn)
 
 int h2_txn_rotate(struct h2_txn *txn)
 {
+	bool waits = true;
 	int err = 0;
 
 	/* Dropped storage comes back by as many commits as there are header copies; one more says so. */
-	for (unsigned i = 0; i <= h2_volumes_header_copies(txn->volumes) && !err; i++) {
+	for (unsigned i = 0; i <= h2_volumes_header_copies(txn->volumes) && waits && !err; i++) {
 		struct h2_space_stats stats;
 
 		h2_space_get_stats(txn->space, &stats);
-		if (stats.waiting_bytes < WORTH_ROTATING)
-			break;
-		err = h2_txn_commit(txn);
+		waits = stats.waiting_bytes >= WORTH_ROTATING;
+		if (waits || i > 0)
+			err = h2_txn_commit(txn);
 	}
 	return err;
 }

@@ -112,8 +112,8 @@ int h2_txn_commit(struct h2_txn *txn);
 int h2_txn_settle(struct h2_txn *txn);
 
 /*
- * Commit until what has been dropped has come back, if it is worth it: as many times as there are
- * header copies. Returns as h2_txn_sync().
+ * Commit until what has been dropped has come back and the media say so, if it is worth it: once
+ * more than there are header copies. Returns as h2_txn_sync().
  */
 int h2_txn_rotate(struct h2_txn *txn);
 
