@@ -96,7 +96,8 @@ int h2_commit_writer_flush(struct h2_commit_writer *w)
 
 	if (!buf)
 		return -ENOMEM;
-	qsort(w->pieces, w->count, sizeof(*w->pieces), by_offset);
+	if (w->count > 0)
+		qsort(w->pieces, w->count, sizeof(*w->pieces), by_offset);
 	for (size_t i = 0; i < w->count && !err;) {
 		uint64_t start = w->pieces[i].offset;
 		size_t len = 0;
