@@ -25,6 +25,7 @@ struct test {
 	unsigned reports;
 	int last_error;      /* of them */
 	unsigned writes;     /* of the last flush */
+	unsigned tries;      /* the same, with those that failed */
 	unsigned fail_write; /* that one of a flush fails, from 1 on; 0: none */
 	uint64_t written[WRITES_MAX];
 };
@@ -95,7 +96,7 @@ static int take_write(void *user, uint64_t offset, const void *buf, size_t len)
 
 	assert_int_equal(len, H2_FREEMAP_BLOCK_SIZE);
 	assert_true(t->writes < WRITES_MAX);
-	if (t->fail_write == t->writes + 1)
+	if (++t->tries == t->fail_write)
 		return -EIO;
 	t->written[t->writes++] = offset;
 	return h2_volumes_write(t->disks.volumes, offset, buf, len);
@@ -103,7 +104,7 @@ static int take_write(void *user, uint64_t offset, const void *buf, size_t len)
 
 static int flush(struct test *t)
 {
-	t->writes = 0;
+	t->writes = t->tries = 0;
 	return h2_space_flush(t->space, t->header.mirror_tid + 1, &t->header, take_write, t);
 }
 
@@ -1714,8 +1715,9 @@ static void allocator_free__does_not_wrap(void **state)
 
 /* ---- h2_space_has() ---- */
 
-/* A volume whose free granules lie in every possible way in their quads. */
-static void make_fragmented(struct test *t, uint64_t *random, unsigned *quads, unsigned *granules)
+/* A volume whose free granules lie in every possible way in their quads, or in whole ones only. */
+static void make_fragmented(struct test *t, uint64_t *random, bool whole, unsigned *quads,
+			    unsigned *granules)
 {
 	struct leaf leaf;
 
@@ -1730,7 +1732,7 @@ static void make_fragmented(struct test *t, uint64_t *random, unsigned *quads, u
 			uint64_t kind = unit_below(random, 4);
 
 			bytes[i] = kind < 2 ? 0xff : 0;
-			for (unsigned g = 0; g < 4 && kind == 2; g++)
+			for (unsigned g = 0; g < 4 && kind == 2 && !whole; g++)
 				bytes[i] = (uint8_t)(bytes[i] | (unit_below(random, 2) ? 3u : 0u)
 									<< 2 * g);
 			*quads += bytes[i] == 0;
@@ -1749,7 +1751,7 @@ static void has__is_exact_for_one_kind_of_need(void **state)
 	uint64_t random = unit_seed(7);
 	unsigned quads, granules;
 
-	make_fragmented(t, &random, &quads, &granules);
+	make_fragmented(t, &random, false, &quads, &granules);
 	assert_true(quads > 100);
 	assert_true(granules > 4 * quads);
 	assert_true(h2_space_has(t->space, 0, granules));
@@ -1768,20 +1770,26 @@ static void has__keeps_its_promise(void **state)
 	struct test *t = *state;
 	uint64_t random = unit_seed(8);
 
-	for (unsigned round = 0; round < 40; round++) {
+	for (unsigned round = 0; round < 60; round++) {
 		uint64_t need[2], data_off;
-		unsigned quads, granules;
+		unsigned quads, granules, begun = 0;
 
-		make_fragmented(t, &random, &quads, &granules);
-		do {
-			need[0] = unit_below(&random, quads + 1);
-			need[1] = unit_below(&random, granules + 1);
-			if (unit_below(&random, 4) == 0)
-				need[0] = 0;
-		} while (!h2_space_has(t->space, need[0], need[1]));
-		/* The most of both that is still promised. */
-		while (h2_space_has(t->space, need[0], need[1] + 1))
-			need[1]++;
+		make_fragmented(t, &random, round % 3 == 0, &quads, &granules);
+		need[0] = unit_below(&random, 4) ? unit_below(&random, quads) : 0;
+		need[1] = 0;
+		/* The most of one that is still promised beside some of the other. */
+		if (round % 2) {
+			need[1] = 4;
+			need[0] = quads;
+			while (!h2_space_has(t->space, need[0], need[1]))
+				need[0]--;
+		} else {
+			while (h2_space_has(t->space, need[0], need[1] + 1))
+				need[1]++;
+		}
+		/* At worst each type begins a quad before the others are taken. */
+		for (; begun < 4 && need[1] > 0; need[1]--, begun++)
+			assert_int_equal(h2_space_alloc(t->space, 1 + begun, 14, &data_off), 0);
 		while (need[0] + need[1] > 0) {
 			unsigned what = (unsigned)unit_below(&random, 2);
 			unsigned type = 1 + (unsigned)unit_below(&random, 4);
