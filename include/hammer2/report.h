@@ -43,6 +43,7 @@ struct h2_report {
 	uint64_t media;      /* storage offset of the block, bytes */
 	uint64_t found;
 	uint64_t expected;
+	const char *advice; /* what to do about it, in a few words; static */
 };
 
 #define H2_REPORT_HAS_INUM 0x01u

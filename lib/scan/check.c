@@ -1,13 +1,11 @@
 /*
- * Running a check: its phases in order, the header copies, and how findings reach the user.
+ * Running a check: its phases in order, and how findings reach the user.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "check_impl.h"
-#include "compress.h"
 
 #define PATHS_MAX 200u /* findings for which a path is looked up; that may scan directories */
 #define PROGRESS_STEP (UINT64_C(1) << 20)
@@ -64,6 +62,7 @@ static void deliver(struct h2_check *c, struct h2_report *r, const struct h2_whe
 	count(c, r->severity);
 	if (!c->options.report)
 		return;
+	r->advice = h2_finding_advice(r->code);
 	if (!r->path && look_up_path(c, where, path, sizeof(path)))
 		r->path = path;
 	h2_mutex_lock(&c->lock);
@@ -162,156 +161,11 @@ void h2_check_advance(struct h2_check *c, uint64_t bytes)
 	h2_mutex_unlock(&c->lock);
 }
 
-static void begin_phase(struct h2_check *c, const char *phase)
+void h2_check_begin_phase(struct h2_check *c, const char *phase)
 {
 	c->phase = phase;
 	atomic_store(&c->done_bytes, 0);
 	c->progress_next = 0;
-}
-
-/* ---- headers ---- */
-
-struct header_copy {
-	struct h2d_volume_header *bytes;
-	struct h2_volume_header header;
-	bool good;
-};
-
-static void find_header(struct h2_check *c, enum h2_finding finding, unsigned volume, unsigned slot,
-			const char *detail, const char *member, uint64_t found, uint64_t expected)
-{
-	struct h2_volume_info info;
-	char object[64];
-
-	h2_volumes_info(c->volumes, volume, &info);
-	snprintf(object, sizeof(object), "header copy %u of volume %u", slot + 1, info.id);
-	h2_check_find(c, finding,
-		      &(struct h2_about){
-			      .ref =
-				      &(struct h2_blockref){
-					      .data_off = info.offset + slot * H2_HEADER_SPACING,
-				      },
-			      .object = object,
-			      .member = member,
-			      .detail = detail,
-			      .has_values = member != NULL && !detail,
-			      .found = found,
-			      .expected = expected,
-		      });
-}
-
-/* One copy: whether it is good, missing, damaged, or a remnant. */
-static void check_copy(struct h2_check *c, unsigned volume, unsigned slot, struct header_copy *copy)
-{
-	struct h2_volume_info info;
-	enum h2_header_state state;
-	bool inside;
-	int err = h2_volumes_read_header(c->volumes, volume, slot, copy->bytes);
-
-	copy->good = false;
-	if (err == -ENOENT)
-		return;
-	h2_volumes_info(c->volumes, volume, &info);
-	inside = slot * H2_HEADER_SPACING < info.size;
-	if (err) {
-		find_header(c, FIND_HEADER_UNREADABLE, volume, slot, NULL, NULL, 0, 0);
-		return;
-	}
-	h2_check_advance(c, H2_HEADER_SIZE);
-	state = h2_volume_header_check(copy->bytes, NULL);
-	if (!inside) {
-		if (state == H2_HEADER_GOOD)
-			find_header(c, FIND_HEADER_STALE, volume, slot, NULL, NULL, 0, 0);
-		return;
-	}
-	if (h2_is_zero(copy->bytes, sizeof(*copy->bytes))) {
-		find_header(c, FIND_HEADER_MISSING, volume, slot, NULL, NULL, 0, 0);
-		return;
-	}
-	if (state != H2_HEADER_GOOD) {
-		find_header(c, FIND_HEADER_DAMAGED, volume, slot, h2_header_state_name(state), NULL,
-			    0, 0);
-		return;
-	}
-	h2_volume_header_decode(copy->bytes, &copy->header);
-	copy->good = true;
-	c->summary->header_copies++;
-}
-
-/* Points 2 and 8 for one good copy of the root volume. */
-static void check_geometry(struct h2_check *c, unsigned slot, const struct h2_volume_header *h)
-{
-	bool areas = h->boot_beg <= h->boot_end && h->boot_end <= h->aux_beg &&
-		     h->aux_beg <= h->aux_end && h->aux_end <= h->allocator_beg;
-	uint64_t total = h->version == 1 ? h->volu_size : h->total_size;
-
-	if (h->freemap_tid > h->mirror_tid)
-		find_header(c, FIND_HEADER_FREEMAP_TID, 0, slot, NULL, "freemap_tid",
-			    h->freemap_tid, h->mirror_tid);
-	if (!areas || h->allocator_beg < H2_SEGMENT || h->allocator_beg >= H2_ZONE ||
-	    h->allocator_beg >= total)
-		find_header(c, FIND_HEADER_GEOMETRY, 0, slot, NULL, "allocator_beg",
-			    h->allocator_beg, h->aux_end);
-	if (h->allocator_free > h->allocator_size || h->allocator_size > total)
-		find_header(c, FIND_HEADER_GEOMETRY, 0, slot, NULL, "allocator_free",
-			    h->allocator_free, h->allocator_size);
-}
-
-/* Copies of other volumes were compared with each other when the set was opened. */
-static void check_foreign(struct h2_check *c, unsigned slot, const struct h2_volume_header *h)
-{
-	const struct h2_volume_header *best = h2_volumes_header(c->volumes);
-
-	if (memcmp(&h->fsid, &best->fsid, sizeof(h->fsid)) != 0 ||
-	    memcmp(&h->fstype, &best->fstype, sizeof(h->fstype)) != 0 ||
-	    h->version != best->version || h->nvolumes != best->nvolumes || h->volu_id != 0)
-		find_header(c, FIND_HEADER_FOREIGN, 0, slot, NULL, NULL, 0, 0);
-}
-
-static void compare_copies(struct h2_check *c, const struct header_copy copies[])
-{
-	for (unsigned i = 0; i < H2_HEADER_COPIES_MAX; i++) {
-		for (unsigned j = 0; j < i; j++) {
-			if (!copies[i].good || !copies[j].good ||
-			    copies[i].header.mirror_tid != copies[j].header.mirror_tid ||
-			    memcmp(copies[i].bytes, copies[j].bytes, H2_HEADER_SIZE) == 0)
-				continue;
-			find_header(c, FIND_HEADER_SAME_TID, 0, i, NULL, "mirror_tid",
-				    copies[i].header.mirror_tid, copies[j].header.mirror_tid);
-		}
-	}
-}
-
-static int check_headers(struct h2_check *c)
-{
-	struct header_copy copies[H2_HEADER_COPIES_MAX] = {0};
-	int err = 0;
-
-	begin_phase(c, "headers");
-	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX && !err; slot++) {
-		copies[slot].bytes = malloc(sizeof(*copies[slot].bytes));
-		if (!copies[slot].bytes)
-			err = -ENOMEM;
-	}
-	/* From the last volume to the root, whose copies are then at hand to be compared. */
-	for (unsigned v = h2_volumes_count(c->volumes); !err && v-- > 0;) {
-		for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++)
-			check_copy(c, v, slot, &copies[slot]);
-	}
-	if (!err) {
-		compare_copies(c, copies);
-		for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
-			c->copies[slot] = copies[slot].header;
-			c->copy_good[slot] = copies[slot].good;
-			if (!copies[slot].good)
-				continue;
-			check_foreign(c, slot, &copies[slot].header);
-			check_geometry(c, slot, &copies[slot].header);
-		}
-	}
-	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++)
-		free(copies[slot].bytes);
-	return err;
 }
 
 /* ---- PFSs ---- */
@@ -443,13 +297,13 @@ static int check_trees(struct h2_check *c)
 		err = h2_reach_init(&c->reach, begin, total, map_bytes);
 		if (err)
 			return err;
-		begin_phase(c, c->older_copy ? "older header copies" : "topology");
+		h2_check_begin_phase(c, c->older_copy ? "older header copies" : "topology");
 		c->visited_max = c->options.memory_bytes / 5 / 32;
 		err = h2_check_topology(c);
 		if (!err && c->older_copy && !h2_check_stopped(c))
 			err = h2_check_freemap_blocks(c);
 		if (!err && !c->older_copy && !h2_check_stopped(c)) {
-			begin_phase(c, "freemap");
+			h2_check_begin_phase(c, "freemap");
 			err = h2_check_freemap(c);
 		}
 		begin = h2_reach_end(&c->reach);
@@ -493,7 +347,7 @@ static int check_current(struct h2_check *c)
 		err = check_trees(c);
 	c->summary->pfs_count = c->pfs_count;
 	if (!err && fs && !h2_check_stopped(c)) {
-		begin_phase(c, "names");
+		h2_check_begin_phase(c, "names");
 		err = h2_check_names(c, fs);
 	}
 	if (!err && !complete && !h2_check_stopped(c))
@@ -517,11 +371,11 @@ static int check_older(struct h2_check *c)
 	h2_volumes_info(c->volumes, 0, &info);
 	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX && !err && !h2_check_stopped(c);
 	     slot++) {
-		if (slot == info.header_slot || !c->copy_good[slot])
+		if (slot == info.header_slot || !c->copies[slot].good)
 			continue;
-		if (c->copies[slot].mirror_tid >= current->mirror_tid)
+		if (c->copies[slot].header.mirror_tid >= current->mirror_tid)
 			continue; /* a copy of the same state, as newfs leaves them */
-		c->header = &c->copies[slot];
+		c->header = &c->copies[slot].header;
 		c->older_copy = slot + 1;
 		free(c->pfs);
 		c->pfs = NULL;
@@ -570,7 +424,7 @@ int h2_check_run(struct h2_volumes *volumes, const struct h2_check_options *opti
 	h2_mutex_init(&c->lock, H2_RANK_SCAN);
 	err = h2_blocks_init(&c->blocks, volumes, CACHE_BYTES, h2_check_block_report, c);
 	if (!err) {
-		err = check_headers(c);
+		err = h2_check_headers(c);
 		if (!err)
 			err = check_current(c);
 		if (!err && !c->options.best_header_only && !h2_check_stopped(c))

@@ -1,7 +1,7 @@
 /*
  * The state of one check, shared by its phases:
  *
- *   headers    every header copy of every volume (check.c)
+ *   headers    every header copy of every volume (check_headers.c)
  *   topology   all blocks below the super-root, with their check codes (check_topology.c)
  *   names      directory entries against inodes, for each PFS (check_names.c)
  *   freemap    the freemap against what topology reached (check_freemap.c)
@@ -36,6 +36,15 @@ enum h2_check_count {
 	COUNT_NAMES,
 };
 
+/* A copy of the root volume's header. */
+struct h2_check_copy {
+	bool good; /* else nothing else is set */
+	struct h2_volume_header header;
+	/* As they lie there: decoded, empty entries lose what should not be in them. */
+	struct h2d_blockref sroot_set[H2_BLOCKSET_COUNT];
+	struct h2d_blockref freemap_set[H2_BLOCKSET_COUNT];
+};
+
 struct h2_check_pfs {
 	char label[H2_NAME_MAX + 1];
 	size_t label_len;      /* as stored: a NUL byte may end the label before it */
@@ -61,8 +70,7 @@ struct h2_check {
 	const char *phase;
 	struct h2_check_pfs *pfs; /* in the order of their keys */
 	size_t pfs_count;
-	struct h2_volume_header copies[H2_HEADER_COPIES_MAX]; /* of the root volume */
-	bool copy_good[H2_HEADER_COPIES_MAX];
+	struct h2_check_copy copies[H2_HEADER_COPIES_MAX];
 	uint64_t leafless_zone; /* the last one reported in these passes; UINT64_MAX: none */
 	uint64_t counts[H2_REACH_COUNTERS];
 
@@ -116,7 +124,11 @@ static inline bool h2_check_stopped(struct h2_check *c)
 	return atomic_load(&c->stop) || atomic_load(&c->error);
 }
 
+/* Begin to tell the progress of a phase; its name must be static. */
+void h2_check_begin_phase(struct h2_check *c, const char *phase);
+
 /* The phases. Each returns 0 or what ends the check: -ENOMEM and the like. */
+int h2_check_headers(struct h2_check *c);
 int h2_check_topology(struct h2_check *c);
 int h2_check_names(struct h2_check *c, struct h2_fs *fs);
 int h2_check_freemap(struct h2_check *c);

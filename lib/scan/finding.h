@@ -1,6 +1,6 @@
 /*
- * What a check can find: one row for each kind, with its stable name, how grave it is, and the
- * sentence that explains it.
+ * What a check can find: one row for each kind, with its stable name, how grave it is, the sentence
+ * that explains it, and what to do. man/fsck.hammer2.8 lists them all.
  */
 #ifndef H2_SCAN_FINDING_H
 #define H2_SCAN_FINDING_H
@@ -14,9 +14,13 @@ enum h2_finding {
 	FIND_HEADER_MISSING,
 	FIND_HEADER_STALE,
 	FIND_HEADER_SAME_TID,
+	FIND_HEADER_ROTATION,
 	FIND_HEADER_FREEMAP_TID,
 	FIND_HEADER_GEOMETRY,
+	FIND_HEADER_ALLOCATOR_SIZE,
 	FIND_HEADER_FOREIGN,
+	FIND_HEADER_SIZE,
+	FIND_HEADER_CONSTANTS,
 	FIND_HEADER_OLDER_USELESS,
 	FIND_NO_SUPER_ROOT,
 	/* arrays of blockrefs */
@@ -81,9 +85,13 @@ enum h2_finding {
 struct h2_finding_row {
 	const char *code;
 	enum h2_severity severity;
-	const char *text;
+	const char *text;   /* one sentence: what is wrong, and what follows from it */
+	const char *advice; /* what to do about it */
 };
 
 const struct h2_finding_row *h2_finding_row(enum h2_finding finding);
+
+/* What to do about a finding, by its code; also for those of the layers below. NULL: unknown. */
+const char *h2_finding_advice(const char *code);
 
 #endif

@@ -386,6 +386,96 @@ static void grow_free(struct volume *v)
 	header(v)->allocator_free = header(v)->allocator_size + H2_GRANULE;
 }
 
+static void lower_boot_area(struct volume *v)
+{
+	header(v)->boot_beg = H2_SEGMENT - H2_GRANULE;
+}
+
+static void shift_aux_area(struct volume *v)
+{
+	header(v)->aux_end -= H2_GRANULE;
+}
+
+static void count_reserved_as_free(struct volume *v)
+{
+	header(v)->allocator_size += H2_GRANULE;
+}
+
+/* Copy 1 becomes that of a newer commit without changes; copy 2 stays, but for one member. */
+static void write_older_copy(struct volume *v, void (*change)(struct h2_volume_header *h))
+{
+	struct h2_volume_header sound = *header(v);
+
+	change(header(v));
+	image_write_header(v->image, 0, 1);
+	*header(v) = sound;
+	header(v)->mirror_tid++;
+	header(v)->freemap_tid++;
+	image_write_header(v->image, 0, 0);
+	v->media = H2_HEADER_SPACING;
+}
+
+static void change_fsid(struct h2_volume_header *h)
+{
+	h->fsid.bytes[3] ^= 1;
+}
+
+static void change_id(struct h2_volume_header *h)
+{
+	h->volu_id = 1;
+}
+
+static void change_total(struct h2_volume_header *h)
+{
+	h->total_size -= H2_VOLUME_ALIGN;
+}
+
+static void raise_sizes(struct h2_volume_header *h)
+{
+	h->volu_size += H2_VOLUME_ALIGN;
+	h->total_size += H2_VOLUME_ALIGN;
+}
+
+static void change_flags(struct h2_volume_header *h)
+{
+	h->flags = 1;
+}
+
+static void change_last_offset(struct h2_volume_header *h)
+{
+	h->volu_loff[63] = 0;
+}
+
+static void foreign_header(struct volume *v)
+{
+	write_older_copy(v, change_fsid);
+}
+
+static void header_of_other_volume(struct volume *v)
+{
+	write_older_copy(v, change_id);
+}
+
+static void header_of_other_total(struct volume *v)
+{
+	write_older_copy(v, change_total);
+}
+
+static void header_of_larger_volume(struct volume *v)
+{
+	write_older_copy(v, raise_sizes);
+}
+
+static void header_with_flags(struct volume *v)
+{
+	write_older_copy(v, change_flags);
+}
+
+static void header_with_offset(struct volume *v)
+{
+	write_older_copy(v, change_last_offset);
+}
+
 /* ---- arrays ---- */
 
 static void fill_empty(struct volume *v)
@@ -1127,6 +1217,19 @@ static const struct row rows[] = {
 	 .member = "mirror_tid"},
 	{"header unreadable", "header-unreadable", .opened = fail_header, FAULT},
 	{"freemap_tid", "header-freemap-tid", raise_freemap_tid, FAULT, .count = 2},
+	{"fsid of a copy", "header-foreign", .sealed = foreign_header, FAULT},
+	{"volu_id of a copy", "header-foreign", .sealed = header_of_other_volume, FAULT},
+	{"total_size of a copy", "header-size", .sealed = header_of_other_total, FAULT,
+	 .member = "total_size", .also = {"header-allocator-size"}},
+	{"volu_size of a copy", "header-size", .sealed = header_of_larger_volume, FAULT,
+	 .member = "total_size", .also = {"header-allocator-size"}},
+	{"flags of a copy", "header-constants", .sealed = header_with_flags, FAULT},
+	{"volu_loff of a copy", "header-constants", .sealed = header_with_offset, FAULT},
+	{"boot area below 4 MiB", "header-geometry", lower_boot_area, FAULT, .count = 2},
+	{"aux area not aligned", "header-geometry", shift_aux_area, FAULT, .count = 2,
+	 .member = "aux_end"},
+	{"allocator_size", "header-allocator-size", count_reserved_as_free, WARNING, .count = 2,
+	 .member = "allocator_size"},
 	{"boot area", "header-geometry", swap_boot_area, FAULT, .count = 2},
 	{"allocator_beg", "header-geometry", move_allocator, FAULT, .count = 2},
 	{"allocator_free too large", "header-geometry", grow_free, FAULT, .count = 2,
@@ -1202,8 +1305,8 @@ static const struct row rows[] = {
 	{"iparent", "dir-parent", change_parent, FAULT, .pfs = "DATA", INUM(SUB),
 	 .path = "/dir/sub", .member = "iparent"},
 	{"circle of directories", "dir-detached", detach_pair, FAULT, .count = 2, .pfs = "DATA"},
-	{"link count of directory", "dir-link-count", raise_directory_nlinks, NOTE, .pfs = "DATA",
-	 INUM(SUB), .path = "/dir/sub"},
+	{"link count of directory", "dir-link-count", raise_directory_nlinks, WARNING,
+	 .pfs = "DATA", INUM(SUB), .path = "/dir/sub"},
 	{"lost names", "names-unchecked", .sealed = lose_directory_names, WARNING, .pfs = "DATA",
 	 .also = {"check-mismatch"}},
 
@@ -1699,6 +1802,83 @@ static void check__finds_that_an_older_header_leads_nowhere(void **state)
 	volume_free(c.v);
 }
 
+/* MF 12.5: each commit takes the next slot. */
+static void check__finds_copies_out_of_turn(void **state)
+{
+	static const struct {
+		int tids[H2_HEADER_COPIES_MAX]; /* of the copies, added to that of the newest */
+		int found;                      /* slot of the finding; -1: none */
+	} cases[] = {
+		{{0, 0, 0, 0}, -1},    /* as newfs leaves them */
+		{{-1, 0, -1, -1}, -1}, /* the first commit */
+		{{0, -3, -2, -1}, -1}, {{-2, -1, 0, -3}, -1},
+		{{-1, 0, -7, -7}, -1}, {{0, -1, -2, -3}, 2}, /* backwards */
+		{{0, -3, -1, -2}, 2},
+	};
+	uint64_t size = 6 * GIB + 64 * MIB;
+	struct volume *v = volume_new(&(struct image_options){.sizes = &size});
+
+	(void)state;
+	v->image->tid += 10;
+	header(v)->mirror_tid = header(v)->freemap_tid = v->image->tid;
+	for (unsigned i = 0; i < LENGTH_OF(cases); i++) {
+		unsigned expected = 0;
+
+		image_seal(v->image);
+		for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
+			struct h2_volume_header newest = *header(v);
+
+			header(v)->mirror_tid += (uint64_t)cases[i].tids[slot];
+			header(v)->freemap_tid = header(v)->mirror_tid;
+			image_write_header(v->image, 0, slot);
+			*header(v) = newest;
+		}
+		volume_open(v);
+		check(v, &(struct h2_check_options){.threads = 1, .best_header_only = true});
+		for (unsigned k = 0; k < v->found_count; k++) {
+			if (strcmp(v->found[k].code, "header-rotation") != 0)
+				continue;
+			if (v->found[k].media == (uint64_t)cases[i].found * H2_HEADER_SPACING)
+				expected++;
+		}
+		if ((expected > 0) != (cases[i].found >= 0)) {
+			print_error("case %u\n", i);
+			print_found(v);
+			fail();
+		}
+	}
+	volume_free(v);
+}
+
+/* The header of another volume is never written again: its copies are alike. */
+static void check__compares_copies_of_all_volumes(void **state)
+{
+	static const uint64_t sizes[] = {3 * GIB, 3 * GIB};
+	struct volume *v = volume_new(&(struct image_options){.volume_count = 2, .sizes = sizes});
+	struct h2_volume_header *second = &v->image->volumes[1].header;
+
+	(void)state;
+	build_content(v);
+	image_seal(v->image);
+	volume_open(v);
+	expect_nothing(v, NULL);
+	assert_int_equal(v->summary.header_copies, 4);
+	second->allocator_size++;
+	image_write_header(v->image, 1, 1);
+	volume_open(v);
+	check(v, NULL);
+	assert_int_equal(v->found_count, 1);
+	assert_string_equal(v->found[0].code, "header-same-tid");
+	assert_int_equal(v->found[0].media, 5 * GIB);
+	second->allocator_size--;
+	second->fsid.bytes[0] ^= 1;
+	image_write_header(v->image, 1, 1);
+	volume_open(v);
+	check(v, NULL);
+	assert_int_equal(count_code(v, "header-foreign"), 1);
+	volume_free(v);
+}
+
 static void check__of_two_volumes(void **state)
 {
 	static const uint64_t sizes[] = {GIB, 64 * MIB};
@@ -1814,6 +1994,8 @@ int main(void)
 		cmocka_unit_test(check__of_a_sound_older_header_finds_nothing),
 		cmocka_unit_test(check__finds_only_warnings_in_an_older_header),
 		cmocka_unit_test(check__finds_that_an_older_header_leads_nowhere),
+		cmocka_unit_test(check__finds_copies_out_of_turn),
+		cmocka_unit_test(check__compares_copies_of_all_volumes),
 		cmocka_unit_test(check__of_two_volumes),
 		cmocka_unit_test(check__survives_read_errors),
 		cmocka_unit_test(check__of_an_inode_within_itself_ends),
