@@ -22,6 +22,8 @@ enum { /* fsck(8) */
        EXIT_CANCELED = 32,
 };
 
+#define ADVICE_MAX 128u /* kinds of findings whose advice is printed */
+
 struct run {
 	bool preen; /* -a, -p: at boot */
 	bool force; /* -f: really check then */
@@ -34,6 +36,11 @@ struct run {
 	struct progress *progress;
 	struct json *out;
 	uint64_t open_faults;
+	struct {
+		char code[32];
+		const char *text;
+	} advice[ADVICE_MAX]; /* each kind of finding once, in the order they were found */
+	unsigned advice_count;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -103,7 +110,31 @@ static void json_report(struct json *out, const struct h2_report *r)
 		json_hex(out, "expected", r->expected);
 	}
 	json_string(out, "message", r->message ? r->message : "");
+	if (r->advice)
+		json_string(out, "advice", r->advice);
 	json_object_end(out);
+}
+
+/* The advice is of the finding's kind: it is said once, at the end. */
+static void remember_advice(struct run *run, const struct h2_report *r)
+{
+	unsigned i = 0;
+
+	while (i < run->advice_count && strcmp(run->advice[i].code, r->code) != 0)
+		i++;
+	if (!r->advice || i < run->advice_count || i == ADVICE_MAX)
+		return;
+	snprintf(run->advice[i].code, sizeof(run->advice[i].code), "%s", r->code);
+	run->advice[i].text = r->advice;
+	run->advice_count++;
+}
+
+static void print_advice(const struct run *run)
+{
+	if (run->advice_count > 0)
+		puts("What to do:");
+	for (unsigned i = 0; i < run->advice_count; i++)
+		printf("  %s: %s\n", run->advice[i].code, run->advice[i].text);
 }
 
 /* Findings of the check; called in one thread at a time. */
@@ -119,6 +150,7 @@ static void on_finding(void *user, const struct h2_report *r)
 		json_report(run->out, r);
 	else
 		print_report(r);
+	remember_advice(run, r);
 }
 
 /* Findings of opening: what makes it fail is a fault of the volume. */
@@ -174,6 +206,7 @@ static void print_summary(const struct run *run, const struct h2_check_summary *
 	}
 	if (run->quiet)
 		return;
+	print_advice(run);
 	printf("%" PRIu64 " PFSs, %" PRIu64 " inodes (%" PRIu64 " directories, %" PRIu64
 	       " files, %" PRIu64 " symlinks, %" PRIu64 " others), %" PRIu64 " names\n",
 	       s->pfs_count, s->inodes, s->directories, s->files, s->symlinks, s->others, s->names);
