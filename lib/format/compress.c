@@ -52,7 +52,7 @@ static bool lz4_offsets_valid(const uint8_t *at, size_t size)
 }
 
 static int decode_lz4(const uint8_t *block, size_t block_len, void *out, size_t out_max,
-		      size_t *out_len)
+		      size_t *out_len, size_t *used)
 {
 	le32 prefix;
 	uint32_t n;
@@ -68,11 +68,12 @@ static int decode_lz4(const uint8_t *block, size_t block_len, void *out, size_t 
 	if (got < 0 || !lz4_offsets_valid(block + sizeof(prefix), n))
 		return -EUCLEAN;
 	*out_len = (size_t)got;
+	*used = sizeof(prefix) + n;
 	return 0;
 }
 
 static int decode_zlib(const uint8_t *block, size_t block_len, void *out, size_t out_max,
-		       size_t *out_len)
+		       size_t *out_len, size_t *used)
 {
 	/*
 	 * The decompressor's tables are some 11 KB: cheap to make next to inflating a block, and a
@@ -80,18 +81,17 @@ static int decode_zlib(const uint8_t *block, size_t block_len, void *out, size_t
 	 */
 	struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
 	enum libdeflate_result result;
-	size_t used;
 
 	if (!d)
 		return -ENOMEM;
 	/* The stream ends itself; padding behind it is ignored, hence the _ex form. */
-	result = libdeflate_zlib_decompress_ex(d, block, block_len, out, out_max, &used, out_len);
+	result = libdeflate_zlib_decompress_ex(d, block, block_len, out, out_max, used, out_len);
 	libdeflate_free_decompressor(d);
 	return result == LIBDEFLATE_SUCCESS ? 0 : -EUCLEAN;
 }
 
-int h2_data_decode(unsigned comp, const void *block, size_t block_len, void *out, size_t out_max,
-		   size_t *out_len)
+int h2_data_decode_used(unsigned comp, const void *block, size_t block_len, void *out,
+			size_t out_max, size_t *out_len, size_t *used)
 {
 	if (out_max > H2_BLOCK_MAX)
 		out_max = H2_BLOCK_MAX;
@@ -101,15 +101,23 @@ int h2_data_decode(unsigned comp, const void *block, size_t block_len, void *out
 		if (block_len > out_max)
 			return -EUCLEAN;
 		memcpy(out, block, block_len);
-		*out_len = block_len;
+		*out_len = *used = block_len;
 		return 0;
 	case H2_COMP_LZ4:
-		return decode_lz4(block, block_len, out, out_max, out_len);
+		return decode_lz4(block, block_len, out, out_max, out_len, used);
 	case H2_COMP_ZLIB:
-		return decode_zlib(block, block_len, out, out_max, out_len);
+		return decode_zlib(block, block_len, out, out_max, out_len, used);
 	default:
 		return -EUCLEAN;
 	}
+}
+
+int h2_data_decode(unsigned comp, const void *block, size_t block_len, void *out, size_t out_max,
+		   size_t *out_len)
+{
+	size_t used;
+
+	return h2_data_decode_used(comp, block, block_len, out, out_max, out_len, &used);
 }
 
 static size_t physical_size(size_t len)

@@ -20,6 +20,13 @@ int h2_data_decode(unsigned comp, const void *block, size_t block_len, void *out
 		   size_t *out_len);
 
 /*
+ * The same; *used receives how many bytes of the block the stream has. What follows is padding,
+ * which readers ignore and writers make zero (BS 5.6).
+ */
+int h2_data_decode_used(unsigned comp, const void *block, size_t block_len, void *out,
+			size_t out_max, size_t *out_len, size_t *used);
+
+/*
  * Encode len plain bytes (a power of two, 1024 to 65536) by the algorithm and level of comp_algo
  * as an inode has it (level << 4 | algorithm) into out, which has room for len bytes. Returns the
  * physical size (a power of two, zero-padded) and sets *comp to the algorithm used; 0 when it does

@@ -88,7 +88,7 @@ void h2_check_find(struct h2_check *c, enum h2_finding finding, const struct h2_
 
 	if (c->repeated && finding != FIND_BLOCK_OVERLAP && finding != FIND_FREEMAP_STATE &&
 	    finding != FIND_FREEMAP_LAG && finding != FIND_FREEMAP_NO_LEAF &&
-	    finding != FIND_FREEMAP_LINEAR)
+	    finding != FIND_FREEMAP_LINEAR && finding != FIND_SNAPSHOT_TID)
 		return;
 	if (about->detail) {
 		snprintf(message, sizeof(message), "%s (%s)", row->text, about->detail);
@@ -186,6 +186,7 @@ static int add_pfs(struct h2_check *c, const struct h2_pfs_info *info)
 	memcpy(list->label, info->label, sizeof(list->label));
 	list->label_len = info->meta.name_len;
 	list->inum_counter = info->meta.pfs_inum;
+	list->lsnap_tid = info->meta.pfs_lsnap_tid;
 	list->clid = info->meta.pfs_clid;
 	list->fsid = info->meta.pfs_fsid;
 	list->key = info->key;
@@ -284,6 +285,24 @@ static int list_pfs(struct h2_check *c, struct h2_fs *fs, bool *complete)
 
 /* ---- the trees of one header ---- */
 
+/* The header whose trees are checked from now on; slot: its copy's. */
+static void use_header(struct h2_check *c, const struct h2_volume_header *header, unsigned slot)
+{
+	const struct h2_check_copy *copy = &c->copies[slot];
+
+	c->header = header;
+	if (copy->good) {
+		memcpy(c->sroot_set, copy->sroot_set, sizeof(c->sroot_set));
+		memcpy(c->freemap_set, copy->freemap_set, sizeof(c->freemap_set));
+		return;
+	}
+	/* It could be read when the volumes were opened, but not a second time. */
+	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++) {
+		h2_blockref_encode(&header->sroot_blockset[i], &c->sroot_set[i]);
+		h2_blockref_encode(&header->freemap_blockset[i], &c->freemap_set[i]);
+	}
+}
+
 /* Topology and freemap, as often as the map of reached storage needs. */
 static int check_trees(struct h2_check *c)
 {
@@ -331,9 +350,13 @@ static int open_fs(struct h2_check *c, h2_report_fn *report, struct h2_fs **fsp)
 
 static int check_current(struct h2_check *c)
 {
+	struct h2_volume_info info;
 	struct h2_fs *fs = NULL;
 	bool complete = false;
 	int err = open_fs(c, NULL, &fs);
+
+	h2_volumes_info(c->volumes, 0, &info);
+	use_header(c, h2_volumes_header(c->volumes), info.header_slot);
 
 	if (err == -ENOMEM)
 		return err;
@@ -375,7 +398,7 @@ static int check_older(struct h2_check *c)
 			continue;
 		if (c->copies[slot].header.mirror_tid >= current->mirror_tid)
 			continue; /* a copy of the same state, as newfs leaves them */
-		c->header = &c->copies[slot].header;
+		use_header(c, &c->copies[slot].header, slot);
 		c->older_copy = slot + 1;
 		free(c->pfs);
 		c->pfs = NULL;
@@ -383,7 +406,7 @@ static int check_older(struct h2_check *c)
 		err = check_trees(c);
 	}
 	c->older_copy = 0;
-	c->header = current;
+	use_header(c, current, info.header_slot);
 	return err;
 }
 

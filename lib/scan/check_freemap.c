@@ -72,8 +72,8 @@ static void check_granule(struct freemap_check *f, unsigned state, uint64_t offs
 	}
 	f->reached_bytes += H2_GRANULE;
 	if (state != H2_GRANULE_ALLOCATED)
-		find(f, reached.young ? FIND_FREEMAP_LAG : FIND_FREEMAP_STATE, NULL, offset,
-		     "state", state, H2_GRANULE_ALLOCATED);
+		find(f, reached.old ? FIND_FREEMAP_STATE : FIND_FREEMAP_LAG, NULL, offset, "state",
+		     state, H2_GRANULE_ALLOCATED);
 }
 
 /* The granules of a usable segment: states against what was reached. */
@@ -111,7 +111,7 @@ static void check_linear(struct freemap_check *f, const struct h2_freemap_record
 	}
 	state = (unsigned)(r->bitmap[g / 32] >> (2 * (g % 32)) & 3);
 	reached = h2_reach_get(&f->c->reach, base + r->linear);
-	if (reached.used >> unit != 0 && reached.young)
+	if (reached.used >> unit != 0 && reached.old >> unit == 0)
 		find(f, FIND_FREEMAP_LAG, NULL, base + r->linear, "linear", r->linear, 0);
 	else if (reached.used >> unit != 0 ||
 		 (state != H2_GRANULE_ALLOCATED && state != H2_GRANULE_STAGED))
@@ -168,7 +168,7 @@ static void check_leafless_zone(struct freemap_check *f, uint64_t zone)
 				continue;
 			f->reached_bytes += H2_GRANULE;
 			at = at ? at : o;
-			young = young && g.young;
+			young = young && g.old == 0;
 		}
 	}
 	/* A zone whose storage is mapped in several passes is one finding. */

@@ -2,7 +2,8 @@
  * The state of one check, shared by its phases:
  *
  *   headers    every header copy of every volume (check_headers.c)
- *   topology   all blocks below the super-root, with their check codes (check_topology.c)
+ *   topology   all blocks below the super-root, with their check codes (check_topology.c), and
+ *              what snapshots share (check_shared.c)
  *   names      directory entries against inodes, for each PFS (check_names.c)
  *   freemap    the freemap against what topology reached (check_freemap.c)
  *   older      topology, and the freemap's blocks, of each older header copy (check.c)
@@ -49,6 +50,7 @@ struct h2_check_pfs {
 	char label[H2_NAME_MAX + 1];
 	size_t label_len;      /* as stored: a NUL byte may end the label before it */
 	uint64_t inum_counter; /* pfs_inum of its root */
+	uint64_t lsnap_tid;    /* pfs_lsnap_tid */
 	struct h2_uuid clid, fsid;
 	uint64_t key;
 };
@@ -61,6 +63,7 @@ struct h2_check {
 
 	/* set between phases, constant while threads run */
 	const struct h2_volume_header *header; /* whose trees are checked */
+	struct h2d_blockref sroot_set[H2_BLOCKSET_COUNT], freemap_set[H2_BLOCKSET_COUNT]; /* its */
 	unsigned older_copy; /* 1..4: an older header copy is checked; 0: the current one */
 	bool repeated;       /* a further pass over the same trees: only the map counts */
 	size_t visited_max;  /* how many numbers visited may have */
@@ -80,12 +83,15 @@ struct h2_check {
 	atomic_uint_least64_t faults, warnings, notes;
 	atomic_uint_least64_t done_bytes;
 	atomic_uint_least64_t read_bytes;
-	atomic_bool super_root; /* it could be read */
+	atomic_bool super_root;     /* it could be read */
+	atomic_bool unchecked_data; /* there is file data without check codes */
 
 	struct h2_mutex lock;
 	/* under lock */
 	unsigned paths_looked_up;
-	struct h2_set visited;   /* blocks that the map cannot tell about, and what is below them */
+	struct h2_set visited; /* blocks that the map cannot tell about, and what is below them */
+	struct h2_check_shared_ref *shared; /* what h2_check_shared() is to look at */
+	size_t shared_count, shared_room;
 	uint64_t progress_next;  /* done_bytes at which progress is due */
 	unsigned progress_calls; /* h2_check_advance() since the last one */
 
@@ -132,6 +138,16 @@ int h2_check_headers(struct h2_check *c);
 int h2_check_topology(struct h2_check *c);
 int h2_check_names(struct h2_check *c, struct h2_fs *fs);
 int h2_check_freemap(struct h2_check *c);
+
+/*
+ * check_shared.c: whether who holds the reference takes the block for his own (BS 5.8); remember a
+ * second reference to such a block; and, when the topology was walked, judge these. pfs: index in
+ * check->pfs, SIZE_MAX: none.
+ */
+bool h2_check_is_own(struct h2_check *c, size_t pfs, const struct h2_blockref *ref);
+void h2_check_shared_add(struct h2_check *c, size_t pfs, const struct h2_where *where,
+			 enum h2_tree_kind kind, const struct h2_blockref *ref);
+void h2_check_shared(struct h2_check *c);
 
 /* Only that the freemap's blocks can be used: for older header copies. */
 int h2_check_freemap_blocks(struct h2_check *c);

@@ -7,6 +7,9 @@
  * The inodes of a PFS are taken in windows of ascending numbers that fit the memory: a table of
  * the window is filled from the inode index, then all directories of the PFS are scanned and the
  * names that lead into the window counted. Ordinary volumes need one window.
+ *
+ * Inodes directly in directories (MF 7.6) are in no index: each is its own and only name. Those
+ * that are directories are queued when a scan meets them, and scanned in their turn.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +43,13 @@ struct names {
 	uint64_t lo, hi; /* the window: inode numbers */
 	bool first_window;
 	struct h2_pool *pool;
+	uint64_t top_inum; /* the highest inode number; its reference: */
+	struct h2_blockref top_ref;
+
+	/* under check->lock */
+	struct h2_set legacy_seen; /* directories directly in directories: their numbers */
+	uint64_t *legacy;          /* the same ones, in the order they were met */
+	size_t legacy_count, legacy_room;
 
 	/* atomic */
 	atomic_bool damaged; /* a part of the names or inodes could not be read */
@@ -154,17 +164,91 @@ static void check_entry(struct names *n, uint64_t dir_inum, struct bucket *bucke
 		find_name(n, FIND_NAME_TWICE, dir_inum, ent, 0, 0, NULL);
 }
 
-/* Legacy inodes (MF 7.6) are in no index. */
-static bool is_legacy(struct names *n, uint64_t inum)
+/* What reading directories has found of inodes in them, by number. */
+static bool find_legacy(struct names *n, uint64_t inum, struct h2_blockref *ref)
+{
+	const struct h2_legacy *l;
+
+	h2_mutex_lock(&n->pfs->legacy_lock);
+	l = n->pfs->legacy[inum % H2_LEGACY_BUCKETS];
+	while (l && l->inum != inum)
+		l = l->next;
+	if (l)
+		*ref = l->ref;
+	h2_mutex_unlock(&n->pfs->legacy_lock);
+	return l != NULL;
+}
+
+/* Whether the entry is an inode itself: its own blockref, and the one found by its number. */
+static bool is_legacy(struct names *n, struct h2_inode *dir, const struct h2_dirent *ent,
+		      struct h2_blockref *own, struct h2_blockref *by_number)
+{
+	struct h2_where where = h2_where_inode(n->pfs, dir->meta.inum);
+
+	return find_legacy(n, ent->inum, by_number) &&
+	       h2_tree_first(&n->c->blocks, &where, h2_inode_tree_kind(dir), &dir->u.root, ent->key,
+			     ent->key, own, NULL) == 0 &&
+	       own->type == H2_BLOCKREF_INODE;
+}
+
+/* Have a directory scanned that is in no index. Returns whether it was met for the first time. */
+static bool queue_legacy(struct names *n, uint64_t inum)
+{
+	int fresh;
+
+	h2_mutex_lock(&n->c->lock);
+	fresh = h2_set_add(&n->legacy_seen, inum);
+	if (fresh > 0 && n->legacy_count == n->legacy_room) {
+		size_t room = n->legacy_room ? 2 * n->legacy_room : 64;
+		uint64_t *list = realloc(n->legacy, room * sizeof(*list));
+
+		fresh = list ? fresh : -ENOMEM;
+		n->legacy = list ? list : n->legacy;
+		n->legacy_room = list ? room : n->legacy_room;
+	}
+	if (fresh > 0)
+		n->legacy[n->legacy_count++] = inum;
+	h2_mutex_unlock(&n->c->lock);
+	if (fresh < 0)
+		h2_check_fail(n->c, fresh);
+	return fresh != 0;
+}
+
+static void judge_legacy(struct names *n, uint64_t dir_inum, const struct h2_dirent *ent,
+			 const struct h2_inode_meta *m)
+{
+	uint64_t counter = h2_pfs_get_info(n->pfs)->meta.pfs_inum;
+
+	if (m->name_key != ent->key)
+		find_name(n, FIND_NAME_HASH, dir_inum, ent, m->name_key, ent->key, "name_key");
+	if (m->type == H2_OBJECT_DIRECTORY && m->iparent != dir_inum)
+		find_name(n, FIND_DIR_PARENT, dir_inum, ent, m->iparent, dir_inum, "iparent");
+	if (m->inum > counter)
+		find_name(n, FIND_INUM_COUNTER, dir_inum, ent, m->inum, counter, "inum");
+}
+
+/* An entry that is an inode itself: it has this name and no other. */
+static void check_legacy(struct names *n, uint64_t dir_inum, const struct h2_dirent *ent,
+			 const struct h2_blockref *own, const struct h2_blockref *by_number)
 {
 	struct h2_inode *inode;
-	bool legacy;
+	bool same = own->data_off == by_number->data_off &&
+		    h2_inode_get(n->pfs, ent->inum, &inode) == 0;
+	bool indexed = same && !(h2_inode_ref(inode)->key & H2_KEY_VISIBLE);
+	bool twice = false;
 
-	if (h2_inode_get(n->pfs, inum, &inode) != 0)
-		return false;
-	legacy = h2_inode_ref(inode)->key & H2_KEY_VISIBLE;
-	h2_inode_put(inode);
-	return legacy;
+	if (same && !indexed && h2_inode_meta(inode)->type == H2_OBJECT_DIRECTORY)
+		twice = !queue_legacy(n, ent->inum);
+	if (n->first_window) {
+		if (!same || indexed)
+			find_name(n, FIND_INUM_TWICE, dir_inum, ent, 0, 0, NULL);
+		else if (twice)
+			find_name(n, FIND_DIR_NAMES, dir_inum, ent, 0, 0, NULL);
+		else
+			judge_legacy(n, dir_inum, ent, h2_inode_meta(inode));
+	}
+	if (same)
+		h2_inode_put(inode);
 }
 
 static void count_entry(struct names *n, uint64_t dir_inum, const struct h2_dirent *ent)
@@ -179,8 +263,7 @@ static void count_entry(struct names *n, uint64_t dir_inum, const struct h2_dire
 	}
 	e = find_entry(n, ent->inum);
 	if (!e) {
-		if (!is_legacy(n, ent->inum))
-			find_name(n, FIND_NAME_DANGLING, dir_inum, ent, ent->inum, 0, NULL);
+		find_name(n, FIND_NAME_DANGLING, dir_inum, ent, ent->inum, 0, NULL);
 		return;
 	}
 	if (ent->type != e->type)
@@ -196,12 +279,14 @@ static void scan_directory(struct names *n, uint64_t inum)
 	struct h2_dir_scan *scan;
 	struct h2_inode *dir;
 	struct h2_dirent ent;
+	struct h2_blockref own, by_number;
 	unsigned steps = 0;
 	int err = h2_inode_get(n->pfs, inum, &dir);
 
 	if (!err) {
 		err = h2_dir_scan_new(dir, 0, &scan);
-		h2_inode_put(dir);
+		if (err)
+			h2_inode_put(dir);
 	}
 	if (err) {
 		atomic_store(&n->damaged, true);
@@ -216,9 +301,13 @@ static void scan_directory(struct names *n, uint64_t inum)
 		}
 		if (n->first_window)
 			check_entry(n, inum, &bucket, &ent);
-		count_entry(n, inum, &ent);
+		if (is_legacy(n, dir, &ent, &own, &by_number))
+			check_legacy(n, inum, &ent, &own, &by_number);
+		else
+			count_entry(n, inum, &ent);
 	}
 	h2_dir_scan_free(scan);
+	h2_inode_put(dir);
 	free(bucket.seen);
 	h2_check_advance(n->c, 0);
 }
@@ -277,6 +366,10 @@ static int walk_index(struct names *n, uint64_t lo, struct dirs_task *dirs, bool
 			continue;
 		}
 		m = h2_inode_meta(inode);
+		if (m->inum > n->top_inum) {
+			n->top_inum = m->inum;
+			n->top_ref = ref;
+		}
 		if (dirs && m->type == H2_OBJECT_DIRECTORY)
 			add_dir(n, dirs, m->inum);
 		if (fill) {
@@ -311,6 +404,16 @@ static int scan_directories(struct names *n)
 	}
 	run_dirs(n, &dirs);
 	h2_pool_wait(n->pool);
+	/* What is scanned may find more of them; no thread runs where the list is looked at. */
+	for (size_t done = 0; !err && done < n->legacy_count && !h2_check_stopped(n->c);) {
+		dirs.count = 0;
+		while (done < n->legacy_count)
+			add_dir(n, &dirs, n->legacy[done++]);
+		run_dirs(n, &dirs);
+		h2_pool_wait(n->pool);
+	}
+	h2_set_clear(&n->legacy_seen);
+	n->legacy_count = 0;
 	return err;
 }
 
@@ -379,6 +482,9 @@ static void judge(struct names *n, struct entry *e)
 			find_inode(n, FIND_LINK_COUNT, e, "nlinks", e->nlinks, names);
 		return;
 	}
+	/* Others than DragonFly count subdirectories, too, so that any number but 0 may be right. */
+	if (e->nlinks == 0)
+		find_inode(n, FIND_LINK_COUNT, e, "nlinks", 0, 1);
 	if (names > 1)
 		find_inode(n, FIND_DIR_NAMES, e, "names", names, 1);
 	if (!leads_to_root(n, e))
@@ -401,11 +507,30 @@ static int check_window(struct names *n)
 	return 0;
 }
 
+/* A mount hands out numbers from pfs_inum + 1 on, MF 11.5. The highest one stands for all. */
+static void check_counter(struct names *n)
+{
+	struct h2_where where = h2_where_inode(n->pfs, n->top_inum);
+	uint64_t counter = h2_pfs_get_info(n->pfs)->meta.pfs_inum;
+
+	if (n->top_inum > counter)
+		h2_check_find(n->c, FIND_INUM_COUNTER,
+			      &(struct h2_about){
+				      .where = &where,
+				      .ref = &n->top_ref,
+				      .member = "inum",
+				      .has_values = true,
+				      .found = n->top_inum,
+				      .expected = counter,
+			      });
+}
+
 static void check_pfs(struct names *n)
 {
 	struct h2_where where = h2_where_inode(n->pfs, H2_INUM_ROOT);
 
 	n->lo = 0;
+	n->top_inum = 0;
 	n->first_window = true;
 	do {
 		int err = check_window(n);
@@ -415,6 +540,7 @@ static void check_pfs(struct names *n)
 		n->first_window = false;
 		n->lo = n->hi + 1;
 	} while (n->lo != 0 && !h2_check_stopped(n->c) && !atomic_load(&n->damaged));
+	check_counter(n);
 	if (atomic_load(&n->damaged))
 		h2_check_find(n->c, FIND_NAMES_UNCHECKED,
 			      &(struct h2_about){.where = &where, .object = "PFS"});
@@ -451,6 +577,8 @@ int h2_check_names(struct h2_check *c, struct h2_fs *fs)
 	}
 	h2_pool_free(n.pool);
 	c->summary->names = atomic_load(&n.name_count);
+	h2_set_clear(&n.legacy_seen);
+	free(n.legacy);
 	free(n.table);
 	return err ? err : atomic_load(&c->error);
 }

@@ -65,22 +65,43 @@ static void find_values(struct h2_check *c, enum h2_finding finding, const struc
 		      });
 }
 
+/*
+ * The first byte that can be allocated: what is left of the segment in which newfs ended is never
+ * used (BS 8.1, 8.6).
+ */
+static uint64_t usable_from(const struct h2_volume_header *h)
+{
+	return (h->allocator_beg + H2_SEGMENT - 1) / H2_SEGMENT * H2_SEGMENT;
+}
+
 /* Point 8: where the block lies. Returns what the map says. */
 static enum h2_reach_result place(struct h2_check *c, const struct part *p,
 				  const struct h2_blockref *ref)
 {
+	const struct h2_volume_header *h = c->header;
 	uint64_t offset = h2_blockref_offset(ref);
-	bool young = ref->mirror_tid > c->header->freemap_tid;
+	uint64_t end = offset + h2_block_size(ref);
+	unsigned flags = 0;
 	enum h2_reach_result result;
 
 	/* newfs lays out the first inodes between the aux area and allocator_beg. */
-	if (offset < c->header->allocator_beg &&
-	    (ref->type != H2_BLOCKREF_INODE || offset < c->header->aux_end))
+	if (offset < usable_from(h) &&
+	    (ref->type != H2_BLOCKREF_INODE || offset < h->aux_end || end > h->allocator_beg))
 		find_values(c, FIND_BLOCK_BELOW_ALLOCATOR, p, ref, "data_off", offset,
-			    c->header->allocator_beg);
-	result = h2_reach_mark(&c->reach, offset, h2_block_size(ref), young);
+			    usable_from(h));
+	if (ref->mirror_tid > h->freemap_tid)
+		flags |= H2_REACH_YOUNG;
+	if (h2_check_is_own(c, p->pfs, ref))
+		flags |= H2_REACH_OWN;
+	result = h2_reach_mark(&c->reach, offset, h2_block_size(ref), flags);
 	if (result == H2_REACH_OVERLAP)
 		find(c, FIND_BLOCK_OVERLAP, p, ref);
+	if (result == H2_REACH_SEEN &&
+	    (flags & H2_REACH_OWN || h2_reach_is_own(&c->reach, offset))) {
+		struct h2_where where = where_of(c, p);
+
+		h2_check_shared_add(c, p->pfs, &where, p->kind, ref);
+	}
 	return result;
 }
 
@@ -91,9 +112,13 @@ static void check_tids(struct h2_check *c, const struct part *p, const struct h2
 	if (ref->mirror_tid > c->header->mirror_tid)
 		find_values(c, FIND_MIRROR_TID_HEADER, p, ref, "mirror_tid", ref->mirror_tid,
 			    c->header->mirror_tid);
+	else if (!above && ref->mirror_tid > c->header->freemap_tid)
+		/* MF 12.4. What is below is not newer, or that is found. */
+		find_values(c, FIND_HEADER_FREEMAP_BEHIND, p, ref, "freemap_tid",
+			    c->header->freemap_tid, ref->mirror_tid);
 	if (!above)
 		return;
-	if (ref->mirror_tid > above->mirror_tid && ref->mirror_tid > c->header->freemap_tid)
+	if (ref->mirror_tid > above->mirror_tid)
 		find_values(c, FIND_MIRROR_TID_ORDER, p, ref, "mirror_tid", ref->mirror_tid,
 			    above->mirror_tid);
 	if (ref->modify_tid > above->modify_tid)
@@ -152,10 +177,10 @@ static void count_block(struct h2_check *c, enum h2_reach_result reached,
 static void check_content(struct h2_check *c, const struct part *p, const struct h2_blockref *ref,
 			  const void *stored, uint8_t *plain)
 {
-	size_t len = 0, used;
+	size_t len = 0, stream = 0, used;
 	uint64_t left = p->size - ref->key;
-	int err = h2_data_decode(h2_blockref_comp_algo(ref), stored, h2_block_size(ref), plain,
-				 H2_LOGICAL_BLOCK, &len);
+	int err = h2_data_decode_used(h2_blockref_comp_algo(ref), stored, h2_block_size(ref), plain,
+				      H2_LOGICAL_BLOCK, &len, &stream);
 
 	if (err == -ENOMEM) {
 		h2_check_fail(c, err);
@@ -168,6 +193,9 @@ static void check_content(struct h2_check *c, const struct part *p, const struct
 	used = left < len ? (size_t)left : len;
 	if (!h2_is_zero(plain + used, len - used))
 		find_values(c, FIND_DATA_TAIL, p, ref, "bytes in use", len, used);
+	if (!h2_is_zero((const uint8_t *)stored + stream, h2_block_size(ref) - stream))
+		find_values(c, FIND_PADDING, p, ref, "bytes of the stream", stream,
+			    h2_block_size(ref));
 }
 
 static void check_data(struct h2_check *c, const struct part *p, const struct h2_blockref *ref)
@@ -180,6 +208,9 @@ static void check_data(struct h2_check *c, const struct part *p, const struct h2
 		find_values(c, FIND_DATA_BEYOND_EOF, p, ref, "key", ref->key, end);
 		end = UINT64_MAX;
 	}
+	if (h2_blockref_comp_algo(ref) == H2_COMP_AUTOZERO)
+		find_values(c, FIND_DATA_AUTOZERO, p, ref, "methods", ref->methods,
+			    ref->methods & ~15u);
 	if (c->options.skip_data || c->repeated)
 		return;
 	buf = aligned_alloc(4096, 2 * H2_LOGICAL_BLOCK);
@@ -198,6 +229,7 @@ static void check_name(struct h2_check *c, const struct part *p, const struct h2
 	struct h2_where where = where_of(c, p);
 	const uint8_t *name = ref->check;
 	uint8_t block[H2_BLOCK_MIN];
+	size_t size = sizeof(ref->check);
 
 	if (c->repeated)
 		return;
@@ -208,9 +240,57 @@ static void check_name(struct h2_check *c, const struct part *p, const struct h2
 		if (err)
 			return;
 		name = block;
+		size = sizeof(block);
 	}
 	if (!h2_name_valid(name, ref->dirent_namlen))
 		find(c, FIND_NAME_INVALID, p, ref);
+	if (!h2_is_zero(name + ref->dirent_namlen, size - ref->dirent_namlen))
+		find_values(c, FIND_PADDING, p, ref, "namlen", ref->dirent_namlen, size);
+}
+
+/* How many bytes of the check union a check code takes. */
+static size_t check_bytes(const struct h2_blockref *ref)
+{
+	switch (h2_blockref_check_algo(ref)) {
+	case H2_CHECK_ISCSI32:
+	case H2_CHECK_FREEMAP:
+		return 4;
+	case H2_CHECK_XXHASH64:
+		return 8;
+	case H2_CHECK_SHA192:
+		return 24;
+	default: /* stale bytes are allowed, MF 3.7 */
+		return sizeof(ref->check);
+	}
+}
+
+/* What can be judged of a blockref alone, besides what h2_blockref_verify() does. */
+static void check_ref(struct h2_check *c, const struct part *p, const struct h2d_blockref *d,
+		      const struct h2_blockref *ref)
+{
+	unsigned algo = h2_blockref_check_algo(ref);
+	bool pfs_root = p->kind == H2_TREE_SUPER_ROOT && ref->type == H2_BLOCKREF_INODE;
+	bool has_block = h2_blockref_radix(ref) != 0;
+	size_t used = has_block ? check_bytes(ref) : sizeof(ref->check);
+
+	if (ref->type != H2_BLOCKREF_DATA && algo == H2_CHECK_NONE)
+		find(c, FIND_CHECK_NONE, p, ref);
+	if (!has_block && algo > H2_CHECK_FREEMAP)
+		find_values(c, FIND_CHECK_UNKNOWN, p, ref, "methods", ref->methods,
+			    H2_CHECK_XXHASH64 << 4);
+	if (ref->flags & H2_BLOCKREF_PFSROOT && !pfs_root)
+		find(c, FIND_REF_PFSROOT, p, ref);
+	if (ref->flags & ~(H2_BLOCKREF_PFSROOT | H2_BLOCKREF_EMERG_MIP))
+		find_values(c, FIND_RESERVED, p, ref, "flags", ref->flags,
+			    ref->flags & (H2_BLOCKREF_PFSROOT | H2_BLOCKREF_EMERG_MIP));
+	if (ref->update_tid != 0)
+		find_values(c, FIND_RESERVED, p, ref, "update_tid", ref->update_tid, 0);
+	if (ref->type == H2_BLOCKREF_DIRENT &&
+	    !h2_is_zero(d->embed.dirent.reserved, sizeof(d->embed.dirent.reserved)))
+		find_values(c, FIND_RESERVED, p, ref, "embed", d->embed.dirent.reserved[0], 0);
+	if (!h2_is_zero(ref->check + used, sizeof(ref->check) - used))
+		find_values(c, FIND_RESERVED, p, ref, "bytes of the check code", sizeof(ref->check),
+			    used);
 }
 
 static void walk_inode(struct h2_check *c, const struct part *p, bool count, bool go_on);
@@ -287,11 +367,8 @@ static void walk_entry(struct h2_check *c, const struct part *p, const struct h2
 	struct task t;
 
 	check_tids(c, p, above, ref);
-	if (h2_blockref_radix(ref) != 0) {
+	if (h2_blockref_radix(ref) != 0)
 		reached = place(c, p, ref);
-		if (ref->type != H2_BLOCKREF_DATA && h2_blockref_check_algo(ref) == H2_CHECK_NONE)
-			find(c, FIND_CHECK_NONE, p, ref);
-	}
 	count_block(c, reached, ref);
 	switch (ref->type) {
 	case H2_BLOCKREF_DATA:
@@ -340,11 +417,11 @@ static void check_order(struct h2_check *c, const struct part *p, const struct h
 	bool first = true;
 
 	for (unsigned i = 0; i < count; i++) {
-		if (refs[i].type == H2_BLOCKREF_EMPTY && le64_get(refs[i].data_off) == 0)
+		if (refs[i].type == H2_BLOCKREF_EMPTY && h2_is_zero(&refs[i], sizeof(refs[i])))
 			continue;
 		h2_blockref_decode(&refs[i], &ref);
 		if (ref.type == H2_BLOCKREF_EMPTY) {
-			find(c, FIND_EMPTY_NOT_ZERO, p, &ref);
+			find_values(c, FIND_EMPTY_NOT_ZERO, p, &ref, "data_off", ref.data_off, 0);
 			continue;
 		}
 		if (!first && ref.key < last_key)
@@ -385,6 +462,7 @@ static void walk_array(struct h2_check *c, const struct part *p, const struct h2
 		}
 		if (e->lo < p->lo || e->hi > p->hi)
 			find_values(c, FIND_RANGE_WIDER, p, &ref, "key", ref.key, p->lo);
+		check_ref(c, p, &array->refs[e->slot], &ref);
 		walk_entry(c, p, above, e, &ref);
 	}
 	if (above)
@@ -426,6 +504,48 @@ static void count_inode(struct h2_check *c, const struct part *p, unsigned type)
 						   : COUNT_OTHERS);
 }
 
+/* How many of the bytes are in use, up to the last one that is not zero. */
+static size_t used_bytes(const uint8_t *bytes, size_t size)
+{
+	while (size > 0 && bytes[size - 1] == 0)
+		size--;
+	return size;
+}
+
+/* Only the last four bytes of the field are the number, MF 6.3. */
+static void check_owner(struct h2_check *c, const struct part *p, const struct h2_uuid *id,
+			const char *member)
+{
+	size_t used = used_bytes(id->bytes, 12);
+
+	if (used > 0)
+		find_values(c, FIND_INODE_OWNER, p, &p->ref, member, id->bytes[used - 1], 0);
+}
+
+/* What can be judged of an inode's bytes besides what h2_inode_verify() does. */
+static void check_bytes_of_inode(struct h2_check *c, const struct part *p,
+				 const struct h2d_inode *d, const struct h2_inode_meta *m)
+{
+	bool inline_data = m->op_flags & H2_INODE_DIRECTDATA;
+	size_t used;
+
+	check_owner(c, p, &d->uid, "uid");
+	check_owner(c, p, &d->gid, "gid");
+	used = used_bytes(d->filename, sizeof(d->filename));
+	if (used > m->name_len)
+		find_values(c, FIND_PADDING, p, &p->ref, "name_len", m->name_len, used);
+	used = inline_data ? used_bytes(d->u.data, sizeof(d->u.data)) : 0;
+	if (used > m->size)
+		find_values(c, FIND_DATA_TAIL, p, &p->ref, "bytes in use", used, m->size);
+	if (m->cap_flags || m->ncopies || d->reserved002 || d->reserved084 || m->pfs_nmasters ||
+	    le64_get(d->reserved0b8) || le64_get(d->reserved0c8) || le64_get(d->reserved0d8) ||
+	    le64_get(d->decrypt_check) || !h2_is_zero(d->reserved0e8, sizeof(d->reserved0e8)))
+		find(c, FIND_RESERVED, p, &p->ref);
+	if (m->op_flags & ~(H2_INODE_DIRECTDATA | H2_INODE_PFSROOT))
+		find_values(c, FIND_RESERVED, p, &p->ref, "op_flags", m->op_flags,
+			    m->op_flags & (H2_INODE_DIRECTDATA | H2_INODE_PFSROOT));
+}
+
 /* Point 4: the root inode of a PFS. */
 static void check_pfs_root(struct h2_check *c, const struct part *p, const struct h2_inode_meta *m)
 {
@@ -442,6 +562,12 @@ static void check_pfs_root(struct h2_check *c, const struct part *p, const struc
 		find_values(c, FIND_PFS_KEY, p, &p->ref, "key", p->ref.key, hash);
 	if (m->name_key != p->ref.key)
 		find_values(c, FIND_PFS_NAME_KEY, p, &p->ref, "name_key", m->name_key, p->ref.key);
+	if (h2_is_zero(&m->pfs_clid, sizeof(m->pfs_clid)))
+		find_values(c, FIND_PFS_ID_NIL, p, &p->ref, "pfs_clid", 0, 1);
+	if (h2_is_zero(&m->pfs_fsid, sizeof(m->pfs_fsid)))
+		find_values(c, FIND_PFS_ID_NIL, p, &p->ref, "pfs_fsid", 0, 1);
+	if (m->nlinks != 1)
+		find_values(c, FIND_DIR_LINK_COUNT, p, &p->ref, "nlinks", m->nlinks, 1);
 }
 
 static enum h2_inode_place place_of(const struct part *p)
@@ -471,11 +597,6 @@ static enum h2_tree_kind kind_below(const struct part *p, const struct h2_inode_
 static void check_index_inode(struct h2_check *c, const struct part *p,
 			      const struct h2_inode_meta *m)
 {
-	uint64_t counter = p->pfs == SIZE_MAX ? UINT64_MAX : c->pfs[p->pfs].inum_counter;
-
-	/* A mount hands out numbers from pfs_inum + 1 on, MF 11.5. */
-	if (m->inum > counter)
-		find_values(c, FIND_INUM_COUNTER, p, &p->ref, "inum", m->inum, counter);
 	if (m->nlinks == 0)
 		find(c, FIND_INODE_NLINKS_ZERO, p, &p->ref);
 	if (m->type == H2_OBJECT_DIRECTORY && m->nlinks > 1)
@@ -508,7 +629,10 @@ static void walk_inode(struct h2_check *c, const struct part *p, bool count, boo
 	below.lo = 0;
 	below.hi = UINT64_MAX;
 	below.depth = 0;
-	if (inode_place == H2_PLACE_PFS_ROOT)
+	check_bytes_of_inode(c, &below, &d, &m);
+	if (inode_place == H2_PLACE_SUPER_ROOT && p->ref.key != 0)
+		find_values(c, FIND_SUPER_ROOT_KEY, &below, &p->ref, "key", p->ref.key, 0);
+	else if (inode_place == H2_PLACE_PFS_ROOT)
 		check_pfs_root(c, &below, &m);
 	else if (inode_place == H2_PLACE_INDEX)
 		check_index_inode(c, &below, &m);
@@ -525,7 +649,6 @@ static void walk_inode(struct h2_check *c, const struct part *p, bool count, boo
 
 int h2_check_topology(struct h2_check *c)
 {
-	struct h2d_blockref set[H2_BLOCKSET_COUNT];
 	struct h2_root root;
 	struct part top = {
 		.kind = H2_TREE_SUPER_ROOT_SET,
@@ -534,9 +657,7 @@ int h2_check_topology(struct h2_check *c)
 	};
 	int err;
 
-	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
-		h2_blockref_encode(&c->header->sroot_blockset[i], &set[i]);
-	h2_root_init(&root, set);
+	h2_root_init(&root, c->sroot_set);
 	err = h2_pool_new(c->options.threads, sizeof(struct task), TASKS_MAX, run_task, c,
 			  &c->pool);
 	if (err)
@@ -544,6 +665,7 @@ int h2_check_topology(struct h2_check *c)
 	atomic_store(&c->super_root, false);
 	walk_array(c, &top, &root.array, H2_BLOCKSET_COUNT, NULL);
 	h2_pool_wait(c->pool);
+	h2_check_shared(c);
 	if (!atomic_load(&c->super_root) && !h2_check_stopped(c))
 		h2_check_find(
 			c, c->older_copy ? FIND_HEADER_OLDER_USELESS : FIND_NO_SUPER_ROOT,

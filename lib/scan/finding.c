@@ -38,6 +38,10 @@ static const struct h2_finding_row rows[] = {
 		 "the next commits write it anew; tell the authors of what wrote the volume"},
 	[FIND_HEADER_FREEMAP_TID] = {"header-freemap-tid", H2_FAULT,
 				     "freemap_tid is larger than mirror_tid", NEW_VOLUME},
+	[FIND_HEADER_FREEMAP_BEHIND] = {"header-freemap-behind", H2_FAULT,
+					"blocks are newer than freemap_tid, so that a mount must "
+					"recover the freemap; DragonFly's kernel panics over that",
+					NEW_VOLUME},
 	[FIND_HEADER_GEOMETRY] =
 		{"header-geometry", H2_FAULT,
 		 "the header's boot, aux or allocator areas contradict each other or the size",
@@ -66,6 +70,11 @@ static const struct h2_finding_row rows[] = {
 	[FIND_NO_SUPER_ROOT] = {"no-super-root", H2_FAULT,
 				"the header does not lead to a super-root; no PFS can be mounted",
 				"try the other header copies with --header"},
+	[FIND_SUPER_ROOT_KEY] = {"super-root-key", H2_FAULT,
+				 "an inode in the header's blockset does not have key 0, where a "
+				 "mount looks for the super-root",
+				 NEW_VOLUME},
+	[FIND_RESERVED] = {"reserved-not-zero", H2_NOTE, "reserved bytes are not zero", NOTHING},
 	[FIND_EMPTY_NOT_ZERO] = {"empty-not-zero", H2_FAULT,
 				 "an empty blockref is not all zero; DragonFly's tools stop at one "
 				 "that has a block",
@@ -99,6 +108,12 @@ static const struct h2_finding_row rows[] = {
 	[FIND_CHECK_NONE] = {"check-none", H2_FAULT,
 			     "only file data may be without a check code; this block has none",
 			     NEW_VOLUME},
+	[FIND_CHECK_UNKNOWN] = {"check-unknown", H2_FAULT,
+				"the check algorithm is none that the format knows", NEW_VOLUME},
+	[FIND_REF_PFSROOT] = {"blockref-pfsroot", H2_FAULT,
+			      "the blockref has the PFSROOT flag, which belongs to entries of the "
+			      "super-root only",
+			      NEW_VOLUME},
 	[FIND_MIRROR_TID_ORDER] = {"mirror-tid-order", H2_FAULT,
 				   "the block is newer than the block that refers to it, so "
 				   "recovery after a crash would not find it",
@@ -114,6 +129,9 @@ static const struct h2_finding_row rows[] = {
 		{"statistics", H2_NOTE,
 		 "the statistics in the blockref are not the sums of what is below; cosmetic",
 		 NOTHING},
+	/* MF 3.7, 7.1, 8.7: a reader ignores them, but who writes them breaks deduplication. */
+	[FIND_PADDING] = {"padding", H2_WARNING,
+			  "bytes behind a name or behind compressed data are not zero", NOTHING},
 	[FIND_BLOCK_OVERLAP] = {"block-overlap", H2_FAULT,
 				"the block shares bytes with another block", NEW_FILE},
 	[FIND_BLOCK_BELOW_ALLOCATOR] = {"block-below-allocator", H2_FAULT,
@@ -144,11 +162,25 @@ static const struct h2_finding_row rows[] = {
 		 "mount one of them at a time, and copy its files to a new PFS"},
 	[FIND_PFS_FSID_TWICE] = {"pfs-fsid-twice", H2_FAULT, "two PFSs have this pfs_fsid",
 				 NEW_VOLUME},
+	[FIND_PFS_ID_NIL] = {"pfs-id-nil", H2_FAULT,
+			     "pfs_clid or pfs_fsid is nil; DragonFly merges PFSs whose pfs_clid is "
+			     "the same, on whatever volumes",
+			     NEW_VOLUME},
+	[FIND_SNAPSHOT_TID] = {"snapshot-tid", H2_FAULT,
+			       "file data without a check code is shared with a snapshot but newer "
+			       "than pfs_lsnap_tid of a PFS that has it, so that DragonFly's "
+			       "kernel may overwrite it in both",
+			       "copy the file, and remove the original"},
 	[FIND_INUM_COUNTER] = {"inum-counter", H2_FAULT,
 			       "the inode number is beyond the PFS's counter (pfs_inum); it would "
 			       "be given out again",
 			       "do not mount this PFS read-write with DragonFly; then copy the "
 			       "data out (hammer2 extract) and into a new filesystem"},
+	[FIND_INUM_TWICE] = {"inum-twice", H2_FAULT, "two inodes of the PFS have this number",
+			     NEW_VOLUME},
+	[FIND_INODE_OWNER] = {"inode-owner", H2_FAULT,
+			      "the uid or gid field has other bytes than the number's 4",
+			      "set the owner anew"},
 	[FIND_SPECIAL_CONTENT] = {"special-content", H2_FAULT,
 				  "a device, FIFO or socket has blocks",
 				  "remove it, and make it anew"},
@@ -161,6 +193,10 @@ static const struct h2_finding_row rows[] = {
 	[FIND_DATA_DECODE] = {"data-decode", H2_FAULT,
 			      "the block does not decompress; its part of the file is lost",
 			      RESTORE},
+	[FIND_DATA_AUTOZERO] = {"data-autozero", H2_FAULT,
+				"the data block says that it is compressed by autozero, which is "
+				"no encoding; DragonFly's kernel fails",
+				NEW_FILE},
 	[FIND_INODE_NLINKS_ZERO] =
 		{"nlinks-zero", H2_WARNING,
 		 "the inode was deleted while it was open and never released; it occupies space",

@@ -13,7 +13,8 @@
 struct h2_reach_segment {
 	uint16_t used[GRANULES];   /* units that belong to a block */
 	uint16_t starts[GRANULES]; /* units in which a block begins */
-	uint8_t young[GRANULES / 8];
+	uint16_t old[GRANULES];    /* units that a reference which is not young leads to */
+	uint16_t own[GRANULES];    /* units in which a block begins that is someone's own */
 	uint16_t counts[H2_REACH_COUNTERS]; /* at most one for each unit */
 };
 
@@ -141,7 +142,8 @@ static void compare(const struct h2_reach_segment *s, size_t first, size_t count
 		*same = false;
 }
 
-enum h2_reach_result h2_reach_mark(struct h2_reach *reach, uint64_t offset, size_t size, bool young)
+enum h2_reach_result h2_reach_mark(struct h2_reach *reach, uint64_t offset, size_t size,
+				   unsigned flags)
 {
 	size_t first = (size_t)(offset % H2_SEGMENT / H2_BLOCK_MIN);
 	size_t count = size / H2_BLOCK_MIN;
@@ -165,10 +167,27 @@ enum h2_reach_result h2_reach_mark(struct h2_reach *reach, uint64_t offset, size
 		for (size_t u = first; u < first + count; u++)
 			set_bit(s->used, u);
 	}
-	for (size_t g = first / UNITS; young && g <= (first + count - 1) / UNITS; g++)
-		s->young[g / 8] = (uint8_t)(s->young[g / 8] | 1u << (g % 8));
+	for (size_t u = first; !(flags & H2_REACH_YOUNG) && u < first + count; u++)
+		set_bit(s->old, u);
+	if (flags & H2_REACH_OWN)
+		set_bit(s->own, first);
 	h2_mutex_unlock(&reach->lock);
 	return same ? H2_REACH_SEEN : unused ? H2_REACH_NEW : H2_REACH_OVERLAP;
+}
+
+bool h2_reach_is_own(struct h2_reach *reach, uint64_t offset)
+{
+	const struct h2_reach_segment *s = NULL;
+	bool own;
+
+	if (offset < reach->begin)
+		return false;
+	h2_mutex_lock(&reach->lock);
+	if (offset < reach->end)
+		s = segment_at(reach, segment_index(reach, offset));
+	own = s && bit(s->own, (size_t)(offset % H2_SEGMENT / H2_BLOCK_MIN));
+	h2_mutex_unlock(&reach->lock);
+	return own;
 }
 
 void h2_reach_count(struct h2_reach *reach, uint64_t offset, unsigned counter)
@@ -228,7 +247,7 @@ struct h2_reach_granule h2_reach_get(struct h2_reach *reach, uint64_t offset)
 		return (struct h2_reach_granule){0};
 	return (struct h2_reach_granule){
 		.used = s->used[g],
-		.young = s->young[g / 8] >> (g % 8) & 1,
+		.old = s->old[g],
 	};
 }
 

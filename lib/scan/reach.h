@@ -2,7 +2,7 @@
  * The map of storage that a pass over the trees has reached: which 1 KiB units are in use, and
  * where blocks begin, so that two references to one block are told from blocks that overlap.
  *
- * Memory is taken for each 4 MiB segment that is reached, about 1 KiB, up to a limit. When the
+ * Memory is taken for each 4 MiB segment that is reached, about 2 KiB, up to a limit. When the
  * limit is met, the map gives up its highest segments and ends below them: the pass must then be
  * repeated for the rest, beginning at h2_reach_end().
  */
@@ -41,12 +41,18 @@ enum h2_reach_result {
 int h2_reach_init(struct h2_reach *reach, uint64_t begin, uint64_t total_size, size_t memory_bytes);
 void h2_reach_fini(struct h2_reach *reach);
 
+#define H2_REACH_YOUNG 0x01u /* the freemap need not know this reference yet */
+#define H2_REACH_OWN 0x02u   /* who refers to it takes it for his own (BS 5.8) */
+
 /*
- * Enter the block of size bytes (1 KiB to 64 KiB, not crossing a segment) at offset. young: the
- * freemap need not know it yet. Any thread may call this.
+ * Enter the block of size bytes (1 KiB to 64 KiB, not crossing a segment) at offset. Any thread may
+ * call this.
  */
 enum h2_reach_result h2_reach_mark(struct h2_reach *reach, uint64_t offset, size_t size,
-				   bool young);
+				   unsigned flags);
+
+/* Whether the block at offset was ever entered with H2_REACH_OWN; false where it is not mapped. */
+bool h2_reach_is_own(struct h2_reach *reach, uint64_t offset);
 
 /*
  * Count something about the block at offset. The counts belong to the map: a segment that it gives
@@ -62,7 +68,7 @@ uint64_t h2_reach_end(struct h2_reach *reach);
 
 struct h2_reach_granule {
 	uint16_t used; /* a bit for each 1 KiB unit; 0: not reached */
-	bool young;    /* a young block lies in it */
+	uint16_t old;  /* of these: the freemap must know them */
 };
 
 /* The granule of 16 KiB that contains offset, which must be mapped. */

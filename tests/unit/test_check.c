@@ -483,6 +483,14 @@ static void fill_empty(struct volume *v)
 	about(v, image_add(v->image, v->indirect, H2_BLOCKREF_EMPTY, 0, 0, 10));
 }
 
+static void fill_empty_elsewhere(struct volume *v)
+{
+	struct image_block *empty = image_add(v->image, v->indirect, H2_BLOCKREF_EMPTY, 0, 0, 0);
+
+	empty->ref = (struct h2_blockref){.copyid = 0xff};
+	about(v, empty);
+}
+
 static void swap_entries(struct volume *v)
 {
 	v->data[0]->slot = 1;
@@ -575,6 +583,44 @@ static void drop_check_name(struct volume *v)
 	about(v, v->name_long);
 }
 
+static void drop_check_short_name(struct volume *v)
+{
+	v->name_small->ref.methods &= 15;
+}
+
+static void unknown_check_short_name(struct volume *v)
+{
+	v->name_small->ref.methods = 6 << 4;
+}
+
+static void flag_as_pfs(struct volume *v)
+{
+	v->small->ref.flags = H2_BLOCKREF_PFSROOT;
+	about(v, v->small);
+}
+
+static void set_unknown_flag(struct volume *v)
+{
+	v->small->ref.flags = 2;
+	about(v, v->small);
+}
+
+/* BS 12.1: must be tolerated. */
+static void set_update_tid(struct volume *v)
+{
+	v->small->ref.flags = H2_BLOCKREF_EMERG_MIP;
+	v->small->ref.update_tid = 1;
+	about(v, v->small);
+}
+
+static void fill_check_union(struct volume *v)
+{
+	image_seal(v->image);
+	v->small->flags |= IMAGE_KEEP_CHECK;
+	v->small->ref.check[63] = 1;
+	about(v, v->small);
+}
+
 /* ---- transaction ids, statistics ---- */
 
 static void raise_tid_of_data(struct volume *v)
@@ -582,6 +628,20 @@ static void raise_tid_of_data(struct volume *v)
 	header(v)->mirror_tid = v->image->tid + 3;
 	v->data[2]->ref.mirror_tid = v->image->tid + 2;
 	about(v, v->data[2]);
+}
+
+/* Of a commit that the freemap knows: wrong all the same. */
+static void raise_old_tid_of_data(struct volume *v)
+{
+	header(v)->mirror_tid = header(v)->freemap_tid = v->image->tid + 3;
+	v->data[2]->ref.mirror_tid = v->image->tid + 2;
+	about(v, v->data[2]);
+}
+
+static void lower_freemap_tid(struct volume *v)
+{
+	header(v)->freemap_tid--;
+	about(v, v->image->super_root);
 }
 
 static void raise_tid_over_header(struct volume *v)
@@ -646,6 +706,16 @@ static void place_in_boot_area(struct volume *v)
 	about(v, block);
 }
 
+static void place_in_lost_segment(struct volume *v)
+{
+	struct image_block *block = add_unchecked_data(v, 14);
+
+	block->ref.data_off = (header(v)->allocator_beg / H2_SEGMENT * H2_SEGMENT + H2_SEGMENT -
+			       H2_GRANULE) |
+			      14;
+	about(v, block);
+}
+
 static void place_inode_in_aux_area(struct volume *v)
 {
 	v->small->media = header(v)->aux_beg;
@@ -680,6 +750,30 @@ static void change_name_key(struct volume *v)
 	about(v, v->other);
 }
 
+static void nil_clid(struct volume *v)
+{
+	memset(&image_inode(v->other)->pfs_clid, 0, sizeof(struct h2_uuid));
+	about(v, v->other);
+}
+
+static void nil_fsid(struct volume *v)
+{
+	memset(&image_inode(v->other)->pfs_fsid, 0, sizeof(struct h2_uuid));
+	about(v, v->other);
+}
+
+static void count_pfs_root(struct volume *v)
+{
+	set_nlinks(v->other, 2);
+	about(v, v->other);
+}
+
+static void number_super_root(struct volume *v)
+{
+	v->image->super_root->ref.key = 1;
+	about(v, v->image->super_root);
+}
+
 static void double_label(struct volume *v)
 {
 	struct image_block *third = image_add_pfs(v->image, v->image->super_root, "OTHER");
@@ -701,6 +795,82 @@ static void double_fsid(struct volume *v)
 }
 
 /* ---- inodes and files ---- */
+
+static void fill_uid(struct volume *v)
+{
+	image_inode(v->small)->uid.bytes[11] = 1;
+	about(v, v->small);
+}
+
+static void fill_gid(struct volume *v)
+{
+	image_inode(v->small)->gid.bytes[0] = 1;
+	about(v, v->small);
+}
+
+static void fill_filename(struct volume *v)
+{
+	image_inode(v->small)->filename[255] = 1;
+	about(v, v->small);
+}
+
+static void fill_reserved(struct volume *v)
+{
+	image_inode(v->small)->reserved0e8[2] = le64_make(1);
+	about(v, v->small);
+}
+
+static void set_op_flag(struct volume *v)
+{
+	image_inode(v->small)->op_flags |= 0x80;
+	about(v, v->small);
+}
+
+static void fill_inline_tail(struct volume *v)
+{
+	image_inode(v->small)->u.data[511] = 1;
+	about(v, v->small);
+}
+
+static void fill_name_tail(struct volume *v)
+{
+	v->name_small->ref.check[63] = 1;
+}
+
+static void fill_long_name_tail(struct volume *v)
+{
+	v->name_long->bytes[1023] = 1;
+	about(v, v->name_long);
+}
+
+static void fill_lz4_padding(struct volume *v)
+{
+	struct image_block *block = v->packed->children[0];
+
+	block->bytes[block->size - 1] = 1;
+	about(v, block);
+}
+
+static void fill_zlib_padding(struct volume *v)
+{
+	uint8_t *bytes = unit_alloc(H2_LOGICAL_BLOCK);
+	struct image_block *block;
+
+	memset(bytes, 'z', H2_LOGICAL_BLOCK);
+	image_inode(v->packed)->size = le64_make(2 * H2_LOGICAL_BLOCK);
+	block = image_add_data(v->image, v->packed, H2_LOGICAL_BLOCK, H2_COMP_ZLIB, bytes,
+			       H2_LOGICAL_BLOCK);
+	free(bytes);
+	assert_int_equal(h2_blockref_comp_algo(&block->ref), H2_COMP_ZLIB);
+	block->bytes[block->size - 1] = 1;
+	about(v, block);
+}
+
+static void pack_by_autozero(struct volume *v)
+{
+	v->data[0]->ref.methods |= H2_COMP_AUTOZERO;
+	about(v, v->data[0]);
+}
 
 static void lower_counter(struct volume *v)
 {
@@ -816,6 +986,11 @@ static void zero_nlinks(struct volume *v)
 	set_nlinks(v->small, 0);
 }
 
+static void zero_directory_nlinks(struct volume *v)
+{
+	set_nlinks(v->sub, 0);
+}
+
 static void leave_orphan(struct volume *v)
 {
 	add_new_inode(v, H2_OBJECT_FILE);
@@ -917,6 +1092,20 @@ static void lag(struct volume *v)
 	for (unsigned i = 0; i < LENGTH_OF(path); i++)
 		path[i]->ref.mirror_tid = v->image->tid + 1;
 	unmark_free(v);
+}
+
+/* A young reference to a granule does not excuse that its old block is not marked. */
+static void lag_beside_old(struct volume *v)
+{
+	struct image_block *path[] = {v->image->super_root, v->root, v->index, v->small};
+
+	header(v)->mirror_tid = v->image->tid + 1;
+	for (unsigned i = 0; i < LENGTH_OF(path); i++)
+		path[i]->ref.mirror_tid = v->image->tid + 1;
+	/* Of one granule: the inode of "small", and that of "packed". */
+	assert_int_equal(v->small->media / H2_GRANULE, v->packed->media / H2_GRANULE);
+	v->media = v->small->media / H2_GRANULE * H2_GRANULE;
+	set_granule(v, v->media, H2_GRANULE_FREE);
 }
 
 /* A block in the second zone, whose leaf is then lost. */
@@ -1236,6 +1425,7 @@ static const struct row rows[] = {
 	 .also = {"freemap-free-sum"}},
 
 	{"empty entry", "empty-not-zero", fill_empty, FAULT, IN_BIG},
+	{"empty entry of another copy", "empty-not-zero", fill_empty_elsewhere, FAULT, IN_BIG},
 	{"order", "array-order", swap_entries, FAULT, IN_BIG},
 	{"key twice", "array-overlap", double_entry, FAULT, IN_BIG},
 	{"range over others", "array-overlap", cover_entries, FAULT, .count = 2, IN_BIG},
@@ -1250,6 +1440,18 @@ static const struct row rows[] = {
 	{"inode without check", "check-none", drop_check_inode, FAULT, .pfs = "DATA"},
 	{"name without check", "check-none", drop_check_name, FAULT, .pfs = "DATA", INUM(DIR)},
 
+	{"short name without check", "check-none", drop_check_short_name, FAULT, .pfs = "DATA",
+	 INUM(DIR)},
+	{"short name of unknown check", "check-unknown", unknown_check_short_name, FAULT,
+	 .pfs = "DATA", INUM(DIR), .member = "methods"},
+	{"PFSROOT flag of a file", "blockref-pfsroot", flag_as_pfs, FAULT, .pfs = "DATA"},
+	{"unknown flag", "reserved-not-zero", set_unknown_flag, NOTE, .member = "flags"},
+	{"update_tid", "reserved-not-zero", set_update_tid, NOTE, .member = "update_tid"},
+	{"behind the check code", "reserved-not-zero", fill_check_union, NOTE},
+
+	{"mirror_tid of a known commit", "mirror-tid-order", raise_old_tid_of_data, FAULT, IN_BIG},
+	{"freemap_tid too low", "header-freemap-behind", lower_freemap_tid, FAULT,
+	 .member = "freemap_tid"},
 	{"mirror_tid", "mirror-tid-order", raise_tid_of_data, FAULT, IN_BIG},
 	{"mirror_tid of all", "mirror-tid-header", raise_tid_over_header, FAULT},
 	{"modify_tid", "modify-tid-order", raise_modify_tid, NOTE, IN_BIG},
@@ -1261,18 +1463,35 @@ static const struct row rows[] = {
 	{"overlap inside", "block-overlap", overlap_part, FAULT, IN_BIG},
 	{"overlap at start", "block-overlap", overlap_start, FAULT, IN_BIG},
 	{"data in boot area", "block-below-allocator", place_in_boot_area, FAULT, IN_BIG},
+	{"data behind newfs", "block-below-allocator", place_in_lost_segment, FAULT, IN_BIG},
 	{"inode in aux area", "block-below-allocator", place_inode_in_aux_area, FAULT},
 
 	{"PFS flag", "pfs-flag", drop_pfs_flag, FAULT, .pfs = "OTHER", INUM(1), .path = "/"},
 	{"PFS blockref flag", "pfs-blockref-flag", drop_pfs_ref_flag, FAULT, .pfs = "OTHER"},
 	{"PFS key", "pfs-key", move_pfs, FAULT, .pfs = "OTHER", .also = {"names-unchecked"}},
 	{"PFS name_key", "pfs-name-key", change_name_key, FAULT, .pfs = "OTHER"},
+	{"clid nil", "pfs-id-nil", nil_clid, FAULT, .pfs = "OTHER", .member = "pfs_clid"},
+	{"fsid nil", "pfs-id-nil", nil_fsid, FAULT, .pfs = "OTHER", .member = "pfs_fsid"},
+	{"link count of PFS root", "dir-link-count", count_pfs_root, WARNING, .pfs = "OTHER"},
+	{"key of super-root", "super-root-key", number_super_root, FAULT,
+	 .also = {"names-unchecked"}},
 	{"label twice", "pfs-label-twice", double_label, FAULT, .pfs = "OTHER"},
 	{"clid twice", "pfs-clid-twice", double_clid, FAULT},
 	{"fsid twice", "pfs-fsid-twice", double_fsid, FAULT},
 
 	{"inode counter", "inum-counter", lower_counter, FAULT, .pfs = "OTHER", INUM(DIR),
 	 .path = "/file"},
+	{"uid", "inode-owner", fill_uid, FAULT, IN_SMALL, .member = "uid"},
+	{"gid", "inode-owner", fill_gid, FAULT, IN_SMALL, .member = "gid"},
+	{"behind the filename", "padding", fill_filename, WARNING, IN_SMALL},
+	{"reserved bytes", "reserved-not-zero", fill_reserved, NOTE, IN_SMALL},
+	{"op_flags", "reserved-not-zero", set_op_flag, NOTE, IN_SMALL, .member = "op_flags"},
+	{"tail of inline data", "data-tail", fill_inline_tail, FAULT, IN_SMALL},
+	{"behind a name", "padding", fill_name_tail, WARNING, INUM(DIR)},
+	{"behind a long name", "padding", fill_long_name_tail, WARNING, INUM(DIR)},
+	{"behind LZ4", "padding", fill_lz4_padding, WARNING, .path = "/dir/packed"},
+	{"behind zlib", "padding", fill_zlib_padding, WARNING, .path = "/dir/packed"},
+	{"packed by autozero", "data-autozero", pack_by_autozero, FAULT, IN_BIG},
 	{"FIFO with data", "special-content", fill_fifo, FAULT, .pfs = "DATA", INUM(FIFO),
 	 .path = "/dir/fifo"},
 	{"data behind the end", "data-beyond-eof", cut_file, FAULT, IN_BIG},
@@ -1297,6 +1516,8 @@ static const struct row rows[] = {
 	{"link count too high", "link-count", raise_nlinks, FAULT, IN_SMALL},
 	{"link count too low", "link-count", lower_nlinks, FAULT, IN_SMALL},
 	{"link count 0", "link-count", zero_nlinks, FAULT, IN_SMALL, .also = {"nlinks-zero"}},
+	{"link count 0 of directory", "link-count", zero_directory_nlinks, FAULT, INUM(SUB),
+	 .also = {"nlinks-zero"}},
 	{"orphan file", "orphan", leave_orphan, WARNING, .pfs = "DATA", INUM(NEW)},
 	{"orphan directory", "orphan", leave_orphan_directory, WARNING, .pfs = "DATA", INUM(NEW)},
 	{"directory twice", "dir-names", double_directory, FAULT, .pfs = "DATA", INUM(SUB)},
@@ -1317,9 +1538,12 @@ static const struct row rows[] = {
 	{"block marked free", "freemap-state", unmark_free, FAULT},
 	{"block marked reserved", "freemap-state", unmark_reserved, FAULT},
 	{"block marked staged", "freemap-state", unmark_staged, FAULT},
-	{"freemap behind", "freemap-lag", lag, WARNING},
+	{"freemap behind", "freemap-lag", lag, WARNING, .also = {"header-freemap-behind"}},
+	{"freemap behind beside old", "freemap-state", lag_beside_old, FAULT,
+	 .also = {"header-freemap-behind"}},
 	{"no freemap leaf", "freemap-no-leaf", lose_leaf, FAULT},
-	{"no freemap leaf yet", "freemap-lag", lag_leaf, WARNING},
+	{"no freemap leaf yet", "freemap-lag", lag_leaf, WARNING,
+	 .also = {"header-freemap-behind"}},
 	{"reserved space marked free", "freemap-unusable", unmark_unusable, FAULT},
 	{"avail", "freemap-avail", change_avail, FAULT},
 	{"linear in use", "freemap-linear", linear_in_use, FAULT},
@@ -1657,6 +1881,155 @@ static void check__counts_what_there_is(void **state)
 	volume_free(v);
 }
 
+/* ---- snapshots ---- */
+
+/* The file "big" has no check codes, and the snapshot SNAP has all that DATA has. */
+static struct image_block *build_snapshot(struct volume *v, uint64_t lsnap)
+{
+	struct image_block *snap = image_add_pfs(v->image, v->image->super_root, "SNAP");
+	struct image_block *shared;
+
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		v->data[i]->ref.methods &= 15;
+		v->data[i]->ref.modify_tid = 20;
+	}
+	shared = image_add(v->image, snap, H2_BLOCKREF_INDIRECT, 0, 24, 0);
+	shared->same_as = v->index;
+	shared->ref.modify_tid = v->index->ref.modify_tid = 20;
+	v->big->ref.modify_tid = v->indirect->ref.modify_tid = 20;
+	shared = image_add(v->image, snap, H2_BLOCKREF_INDIRECT, H2_KEY_VISIBLE, 63, 0);
+	shared->same_as = v->names;
+	image_inode(snap)->pfs_subtype = 1;
+	image_inode(snap)->pfs_lsnap_tid = le64_make(lsnap);
+	image_inode(v->root)->pfs_lsnap_tid = le64_make(lsnap);
+	return snap;
+}
+
+/* Whatever else, statistics and modify_tid of what was patched together are wrong. */
+static void expect_snapshot_faults(struct volume *v, unsigned count)
+{
+	volume_open(v);
+	check(v, NULL);
+	if (v->summary.faults != count || count_code(v, "snapshot-tid") != count) {
+		print_found(v);
+		fail();
+	}
+}
+
+static void check__finds_what_a_snapshot_would_lose(void **state)
+{
+	struct volume *v = volume_build();
+	struct image_block *snap = build_snapshot(v, 20);
+
+	(void)state;
+	image_seal(v->image);
+	expect_snapshot_faults(v, 0);
+	/* Of each of the two PFSs it is asked. */
+	image_inode(snap)->pfs_lsnap_tid = le64_make(19);
+	image_seal(v->image);
+	expect_snapshot_faults(v, BLOCKS);
+	image_inode(snap)->pfs_lsnap_tid = le64_make(20);
+	image_inode(v->root)->pfs_lsnap_tid = le64_make(19);
+	image_seal(v->image);
+	expect_snapshot_faults(v, BLOCKS);
+	/* Data with check codes are never written in place: DragonFly leaves lower tids there. */
+	for (unsigned i = 0; i < BLOCKS; i++)
+		v->data[i]->ref.methods |= H2_CHECK_XXHASH64 << 4;
+	image_seal(v->image);
+	expect_snapshot_faults(v, 0);
+	volume_free(v);
+}
+
+/* The index of a snapshot is its origin's, but its counter is its own. */
+static void check__compares_each_counter(void **state)
+{
+	struct volume *v = volume_build();
+	struct image_block *snap = build_snapshot(v, 20);
+
+	(void)state;
+	image_inode(snap)->pfs_inum = le64_make(LONG - 1);
+	image_seal(v->image);
+	volume_open(v);
+	check(v, NULL);
+	assert_int_equal(v->summary.faults, 1);
+	assert_int_equal(count_code(v, "inum-counter"), 1);
+	for (unsigned i = 0; i < v->found_count; i++) {
+		if (strcmp(v->found[i].code, "inum-counter") != 0)
+			continue;
+		assert_string_equal(v->found[i].pfs, "SNAP");
+		assert_int_equal(v->found[i].inum, LONG);
+	}
+	volume_free(v);
+}
+
+/* ---- inodes in directories ---- */
+
+static unsigned count_serious(const struct volume *v)
+{
+	return (unsigned)(v->summary.faults + v->summary.warnings);
+}
+
+static void expect_one(struct volume *v, const char *code)
+{
+	image_seal(v->image);
+	volume_open(v);
+	check(v, NULL);
+	if (count_serious(v) != 1 || count_code(v, code) != 1) {
+		print_error("expected %s; found:\n", code);
+		print_found(v);
+		fail();
+	}
+}
+
+/* Old media have inodes in directories (MF 7.6): what is named in them has a name. */
+static void check__counts_names_in_directories_without_number(void **state)
+{
+	struct volume *v = volume_build();
+	struct image_block *outer, *inner, *name, *twin;
+
+	(void)state;
+	outer = image_add_legacy(v->image, v->sub, "outer", NEW, H2_OBJECT_DIRECTORY);
+	set_parent(outer, SUB);
+	inner = image_add_legacy(v->image, outer, "inner", NEW + 1, H2_OBJECT_DIRECTORY);
+	set_parent(inner, NEW);
+	image_add_inode(v->image, v->index, NEW + 2, H2_OBJECT_FILE);
+	name = image_add_dirent(v->image, inner, "named", NEW + 2, H2_OBJECT_FILE);
+	image_add_legacy(v->image, inner, "file", NEW + 3, H2_OBJECT_FILE);
+	image_seal(v->image);
+	volume_open(v);
+	check(v, NULL);
+	if (count_serious(v) > 0)
+		print_found(v);
+	assert_int_equal(count_serious(v), 0);
+	assert_int_equal(v->summary.names, 10 + 4);
+
+	name->ref.dirent_inum = NEW + 9;
+	image_seal(v->image);
+	volume_open(v);
+	check(v, NULL);
+	assert_int_equal(count_code(v, "name-dangling"), 1);
+	assert_int_equal(count_code(v, "orphan"), 1);
+	assert_int_equal(count_serious(v), 2);
+	name->ref.dirent_inum = NEW + 2;
+
+	set_parent(inner, SUB);
+	expect_one(v, "dir-parent");
+	set_parent(inner, NEW);
+	image_inode(inner)->name_key = le64_make(inner->ref.key + 1);
+	expect_one(v, "name-hash");
+	image_inode(inner)->name_key = le64_make(inner->ref.key);
+
+	/* A number that another one has, in a directory or in the index. */
+	twin = image_add_legacy(v->image, v->sub, "twin", NEW + 3, H2_OBJECT_FILE);
+	expect_one(v, "inum-twice");
+	image_inode(twin)->inum = le64_make(SMALL);
+	expect_one(v, "inum-twice");
+	image_inode(twin)->inum = le64_make(5000);
+	image_inode(v->root)->pfs_inum = le64_make(4999);
+	expect_one(v, "inum-counter");
+	volume_free(v);
+}
+
 /* ---- progress ---- */
 
 struct stopper {
@@ -1990,6 +2363,9 @@ int main(void)
 		cmocka_unit_test(check__finds_the_same_in_several_passes),
 		cmocka_unit_test(check__of_a_zone_without_leaf_in_several_passes),
 		cmocka_unit_test(check__finds_the_same_with_any_number_of_threads),
+		cmocka_unit_test(check__finds_what_a_snapshot_would_lose),
+		cmocka_unit_test(check__compares_each_counter),
+		cmocka_unit_test(check__counts_names_in_directories_without_number),
 		cmocka_unit_test(check__ends_when_progress_says_so),
 		cmocka_unit_test(check__of_a_sound_older_header_finds_nothing),
 		cmocka_unit_test(check__finds_only_warnings_in_an_older_header),
