@@ -51,9 +51,13 @@ static void deliver(struct h2_check *c, struct h2_report *r, const struct h2_whe
 {
 	char path[4096], message[512];
 
-	/* An older header copy is a fallback: its faults do not concern the filesystem of today. */
+	/*
+	 * An older header copy is a fallback: its faults do not concern the filesystem of today, but
+	 * for how that was written.
+	 */
 	if (c->older_copy) {
-		if (r->severity == H2_FAULT)
+		if (r->severity == H2_FAULT &&
+		    strcmp(r->code, h2_finding_row(FIND_FREEMAP_ROTATION)->code) != 0)
 			r->severity = H2_WARNING;
 		snprintf(message, sizeof(message), "older header copy %u: %s", c->older_copy,
 			 r->message);
@@ -68,6 +72,25 @@ static void deliver(struct h2_check *c, struct h2_report *r, const struct h2_whe
 	h2_mutex_lock(&c->lock);
 	c->options.report(c->options.report_user, r);
 	h2_mutex_unlock(&c->lock);
+}
+
+/* What is about the part of storage that the pass maps, or known in the last pass only. */
+static bool of_each_pass(enum h2_finding finding)
+{
+	switch (finding) {
+	case FIND_BLOCK_OVERLAP:
+	case FIND_SNAPSHOT_TID:
+	case FIND_FREEMAP_STATE:
+	case FIND_FREEMAP_LAG:
+	case FIND_FREEMAP_NO_LEAF:
+	case FIND_FREEMAP_LINEAR:
+	case FIND_FREEMAP_RESERVED:
+	case FIND_FREEMAP_FREE_SUM:
+	case FIND_FREEMAP_FREE_LOW:
+		return true;
+	default:
+		return false;
+	}
 }
 
 void h2_check_find(struct h2_check *c, enum h2_finding finding, const struct h2_about *about)
@@ -86,9 +109,7 @@ void h2_check_find(struct h2_check *c, enum h2_finding finding, const struct h2_
 	};
 	char message[512];
 
-	if (c->repeated && finding != FIND_BLOCK_OVERLAP && finding != FIND_FREEMAP_STATE &&
-	    finding != FIND_FREEMAP_LAG && finding != FIND_FREEMAP_NO_LEAF &&
-	    finding != FIND_FREEMAP_LINEAR && finding != FIND_SNAPSHOT_TID)
+	if (c->repeated && !of_each_pass(finding))
 		return;
 	if (about->detail) {
 		snprintf(message, sizeof(message), "%s (%s)", row->text, about->detail);
@@ -458,6 +479,7 @@ int h2_check_run(struct h2_volumes *volumes, const struct h2_check_options *opti
 	if (!err && atomic_load(&c->stop))
 		err = -EINTR;
 	free(c->pfs);
+	free(c->freemap_refs);
 	h2_mutex_fini(&c->lock);
 	free(c);
 	return err;

@@ -46,6 +46,12 @@ struct h2_check_copy {
 	struct h2d_blockref freemap_set[H2_BLOCKSET_COUNT];
 };
 
+/* Where a freemap block lies. */
+struct h2_check_freemap_ref {
+	uint64_t key, mirror_tid;
+	uint8_t keybits, set;
+};
+
 struct h2_check_pfs {
 	char label[H2_NAME_MAX + 1];
 	size_t label_len;      /* as stored: a NUL byte may end the label before it */
@@ -74,6 +80,8 @@ struct h2_check {
 	struct h2_check_pfs *pfs; /* in the order of their keys */
 	size_t pfs_count;
 	struct h2_check_copy copies[H2_HEADER_COPIES_MAX];
+	struct h2_check_freemap_ref *freemap_refs; /* of the current header, by key */
+	size_t freemap_ref_count, freemap_ref_room;
 	uint64_t leafless_zone; /* the last one reported in these passes; UINT64_MAX: none */
 	uint64_t counts[H2_REACH_COUNTERS];
 
@@ -149,7 +157,10 @@ void h2_check_shared_add(struct h2_check *c, size_t pfs, const struct h2_where *
 			 enum h2_tree_kind kind, const struct h2_blockref *ref);
 void h2_check_shared(struct h2_check *c);
 
-/* Only that the freemap's blocks can be used: for older header copies. */
+/*
+ * For older header copies: that the freemap's blocks can be used, and that since then they moved
+ * as they must.
+ */
 int h2_check_freemap_blocks(struct h2_check *c);
 
 #endif

@@ -237,9 +237,16 @@ static const struct h2_finding_row rows[] = {
 				"a block of the freemap cannot be used; nothing can be allocated "
 				"in the space it describes",
 				NEW_VOLUME},
+	[FIND_FREEMAP_CHECK] = {"freemap-check", H2_FAULT,
+				"the freemap block has another check algorithm than freemap",
+				NEW_VOLUME},
 	[FIND_FREEMAP_TID] = {"freemap-tid", H2_FAULT,
 			      "the freemap block is newer than the header's mirror_tid",
 			      NEW_VOLUME},
+	[FIND_FREEMAP_ROTATION] = {"freemap-rotation", H2_FAULT,
+				   "since the older header copy the freemap block did not move on "
+				   "by one slot for each commit that changed it",
+				   "tell the authors of what wrote the volume"},
 	[FIND_FREEMAP_STATE] =
 		{"freemap-state", H2_FAULT,
 		 "blocks in use are not marked as allocated; new blocks may overwrite them",
@@ -257,6 +264,9 @@ static const struct h2_finding_row rows[] = {
 				   "space that must never be allocated is not marked as allocated",
 				   "do not write to the volume; then copy the data out (hammer2 "
 				   "extract) and into a new filesystem"},
+	[FIND_FREEMAP_RESERVED] =
+		{"freemap-reserved", H2_WARNING,
+		 "granules are in state 1 (reserved), which is never used; they are lost", NOTHING},
 	[FIND_FREEMAP_AVAIL] = {"freemap-avail", H2_FAULT,
 				"avail of the segment is not its number of free bytes", NEW_VOLUME},
 	[FIND_FREEMAP_LINEAR] =
@@ -264,9 +274,17 @@ static const struct h2_finding_row rows[] = {
 		 "linear of the segment points at bytes that are in use, or nowhere",
 		 "do not write to the volume; then copy the data out (hammer2 extract) and into a "
 		 "new filesystem"},
+	[FIND_FREEMAP_BIGMASK] =
+		{"freemap-bigmask", H2_FAULT,
+		 "bigmask says that there is no room for blocks of a size for which there is",
+		 NOTHING},
 	/* BS 8.7 and 11: DragonFly's growfs and bulk free afterwards leave it too large. */
 	[FIND_FREEMAP_FREE_SUM] = {"freemap-free-sum", H2_WARNING,
 				   "allocator_free is larger than what the freemap has free",
+				   NOTHING},
+	[FIND_FREEMAP_FREE_LOW] = {"freemap-free-low", H2_FAULT,
+				   "allocator_free is smaller than what the freemap has free; that "
+				   "space is never used",
 				   NOTHING},
 };
 

@@ -1181,7 +1181,116 @@ static void linear_behind(struct volume *v)
 
 static void lower_free(struct volume *v)
 {
-	header(v)->allocator_free -= 4 * H2_SEGMENT;
+	header(v)->allocator_free -= H2_GRANULE;
+}
+
+static void raise_free(struct volume *v)
+{
+	header(v)->allocator_free += H2_GRANULE;
+}
+
+static void change_check_of_leaf(struct volume *v)
+{
+	leaf_of(v, 0)->ref.methods = H2_CHECK_ISCSI32 << 4;
+	about(v, leaf_of(v, 0));
+}
+
+static void drop_check_of_leaf(struct volume *v)
+{
+	leaf_of(v, 0)->ref.methods = H2_CHECK_DISABLED << 4;
+	about(v, leaf_of(v, 0));
+}
+
+static void set_flag_of_leaf(struct volume *v)
+{
+	leaf_of(v, 0)->ref.flags = 4;
+	about(v, leaf_of(v, 0));
+}
+
+static void fill_record(struct volume *v)
+{
+	record_of(v, 5 * H2_SEGMENT)->reserved20[7] = le32_make(1);
+	about(v, leaf_of(v, 0));
+}
+
+static void mask(struct volume *v, uint32_t bits)
+{
+	struct h2d_blockref d;
+
+	h2_blockref_encode(&leaf_of(v, 0)->ref, &d);
+	d.check.freemap.bigmask = le32_make(~bits);
+	h2_blockref_decode(&d, &leaf_of(v, 0)->ref);
+	about(v, leaf_of(v, 0));
+}
+
+static void mask_large(struct volume *v)
+{
+	mask(v, 1 << 16);
+}
+
+static void mask_small(struct volume *v)
+{
+	mask(v, 1 << 10);
+}
+
+/* A granule that nothing is in, out of those that are free. */
+static void reserve_granule(struct volume *v)
+{
+	uint64_t offset = h2_blockref_offset(&v->data[0]->ref) + H2_SEGMENT - H2_GRANULE;
+	struct h2d_freemap_record *d = record_of(v, offset);
+
+	set_granule(v, offset, H2_GRANULE_RESERVED);
+	d->avail = le32_make(le32_get(d->avail) - H2_GRANULE);
+	header(v)->allocator_free -= H2_GRANULE;
+	about(v, leaf_of(v, 0));
+}
+
+static void offer_unusable(struct volume *v)
+{
+	record_of(v, 0)->avail = le32_make(H2_GRANULE);
+}
+
+static void point_into_unusable(struct volume *v)
+{
+	record_of(v, 0)->linear = le32_make(H2_BLOCK_MIN);
+}
+
+static void fill_freemap_set(struct volume *v)
+{
+	image_add(v->image, &v->image->freemap_set, H2_BLOCKREF_EMPTY, 0, 0, 0)->ref.data_off = 10;
+}
+
+/* Put the leaf under a node, as where there are more than four of them. */
+static struct image_block *insert_node(struct volume *v)
+{
+	struct image_block *leaf = leaf_of(v, 0);
+	struct image_block *node;
+
+	v->image->freemap_set.child_count = 0;
+	node = image_add(v->image, &v->image->freemap_set, H2_BLOCKREF_FREEMAP_NODE, 0, 38, 0);
+	node->ref.methods = H2_CHECK_FREEMAP << 4;
+	node->ref.data_off = h2_freemap_data_off(2, 0, 0);
+	node->media = h2_blockref_offset(&node->ref);
+	node->size = H2_FREEMAP_BLOCK_SIZE;
+	node->bytes = unit_alloc(node->size);
+	memset(node->bytes, 0, node->size);
+	node->children = unit_alloc(4 * sizeof(*node->children));
+	node->children[node->child_count++] = leaf;
+	node->child_room = 4;
+	return node;
+}
+
+static void age_node(struct volume *v)
+{
+	insert_node(v)->ref.mirror_tid--;
+	about(v, leaf_of(v, 0));
+}
+
+static void fill_node(struct volume *v)
+{
+	struct image_block *node = insert_node(v);
+
+	image_add(v->image, node, H2_BLOCKREF_EMPTY, 0, 0, 0)->ref.leaf_count = 1;
 }
 
 /* ---- what the layers below report ---- */
@@ -1420,7 +1529,8 @@ static const struct row rows[] = {
 	{"allocator_size", "header-allocator-size", count_reserved_as_free, WARNING, .count = 2,
 	 .member = "allocator_size"},
 	{"boot area", "header-geometry", swap_boot_area, FAULT, .count = 2},
-	{"allocator_beg", "header-geometry", move_allocator, FAULT, .count = 2},
+	{"allocator_beg", "header-geometry", move_allocator, FAULT, .count = 2,
+	 .also = {"freemap-free-sum"}},
 	{"allocator_free too large", "header-geometry", grow_free, FAULT, .count = 2,
 	 .also = {"freemap-free-sum"}},
 
@@ -1531,9 +1641,24 @@ static const struct row rows[] = {
 	{"lost names", "names-unchecked", .sealed = lose_directory_names, WARNING, .pfs = "DATA",
 	 .also = {"check-mismatch"}},
 
-	{"freemap leaf", "freemap-block", .sealed = spoil_leaf, FAULT,
-	 .also = {"freemap-free-sum"}},
-	{"freemap slot", "freemap-block", move_leaf, FAULT, .also = {"freemap-free-sum"}},
+	{"freemap leaf", "freemap-block", .sealed = spoil_leaf, FAULT},
+	{"freemap slot", "freemap-block", move_leaf, FAULT},
+	{"freemap check algorithm", "freemap-check", change_check_of_leaf, FAULT,
+	 .member = "methods"},
+	{"freemap without check", "check-none", drop_check_of_leaf, FAULT},
+	{"flags of a leaf", "reserved-not-zero", set_flag_of_leaf, NOTE, .member = "flags"},
+	{"reserved bytes of a record", "reserved-not-zero", fill_record, NOTE},
+	{"bigmask without large blocks", "freemap-bigmask", mask_large, FAULT, .member = "bigmask"},
+	{"bigmask without small blocks", "freemap-bigmask", mask_small, FAULT},
+	{"free granule reserved", "freemap-reserved", reserve_granule, WARNING,
+	 .member = "granules"},
+	{"avail of reserved space", "freemap-avail", offer_unusable, FAULT, .member = "avail"},
+	{"linear into reserved space", "freemap-linear", point_into_unusable, FAULT,
+	 .member = "linear"},
+	{"empty entry of the freemap", "empty-not-zero", fill_freemap_set, FAULT},
+	{"freemap node older than its leaf", "mirror-tid-order", age_node, FAULT,
+	 .member = "mirror_tid"},
+	{"empty entry of a freemap node", "empty-not-zero", fill_node, FAULT},
 	{"freemap tid", "freemap-tid", raise_tid_of_leaf, FAULT},
 	{"block marked free", "freemap-state", unmark_free, FAULT},
 	{"block marked reserved", "freemap-state", unmark_reserved, FAULT},
@@ -1550,7 +1675,10 @@ static const struct row rows[] = {
 	{"linear in free granule", "freemap-linear", linear_in_free, FAULT},
 	{"linear unaligned", "freemap-linear", linear_odd, FAULT},
 	{"linear behind the segment", "freemap-linear", linear_behind, FAULT},
-	{"allocator_free", "freemap-free-sum", lower_free, WARNING, .member = "allocator_free"},
+	{"allocator_free too low", "freemap-free-low", lower_free, FAULT,
+	 .member = "allocator_free"},
+	{"allocator_free too high", "freemap-free-sum", raise_free, WARNING,
+	 .member = "allocator_free"},
 
 	{"data", "check-mismatch", .sealed = spoil_data, FAULT, IN_BIG, .member = "check"},
 	{"indirect", "check-mismatch", .sealed = spoil_indirect, FAULT, IN_BIG},
@@ -2117,6 +2245,7 @@ static void commit_twice(struct commits *c)
 			continue;
 		leaf->ref.data_off = h2_freemap_data_off(1, leaf->ref.key, 1);
 		leaf->media = h2_blockref_offset(&leaf->ref);
+		leaf->ref.mirror_tid = v->image->tid;
 	}
 	image_seal(v->image);
 	write_older(c);
@@ -2159,6 +2288,35 @@ static void check__finds_only_warnings_in_an_older_header(void **state)
 		expect_older_warnings(&c, "check-mismatch", i == SUPER_ROOT ? 2 : 1);
 		assert_int_equal(count_code(c.v, "header-older-useless"), i == SUPER_ROOT);
 		expect_nothing(c.v, &best);
+		volume_free(c.v);
+	}
+}
+
+/* MF 10.4: one step of eight for each commit that changes the block. */
+static void check__finds_freemap_blocks_that_stayed_or_jumped(void **state)
+{
+	static const struct {
+		unsigned set;   /* of the leaf in the newer header; in the older one it is 0 */
+		bool rewritten; /* has a newer mirror_tid */
+		unsigned found;
+	} cases[] = {{1, true, 0}, {2, true, 0}, {3, true, 1}, {7, true, 1}, {1, false, 1}};
+
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(cases); i++) {
+		struct image_block *leaf;
+		struct commits c;
+
+		commit_twice(&c);
+		leaf = c.v->image->freemap_leaves[0];
+		leaf->ref.data_off = h2_freemap_data_off(1, 0, cases[i].set);
+		leaf->media = h2_blockref_offset(&leaf->ref);
+		leaf->ref.mirror_tid -= cases[i].rewritten ? 0 : 1;
+		image_seal(c.v->image);
+		write_older(&c);
+		volume_open(c.v);
+		check(c.v, NULL);
+		assert_int_equal(count_code(c.v, "freemap-rotation"), cases[i].found);
+		assert_int_equal(c.v->summary.faults, cases[i].found);
 		volume_free(c.v);
 	}
 }
@@ -2370,6 +2528,7 @@ int main(void)
 		cmocka_unit_test(check__of_a_sound_older_header_finds_nothing),
 		cmocka_unit_test(check__finds_only_warnings_in_an_older_header),
 		cmocka_unit_test(check__finds_that_an_older_header_leads_nowhere),
+		cmocka_unit_test(check__finds_freemap_blocks_that_stayed_or_jumped),
 		cmocka_unit_test(check__finds_copies_out_of_turn),
 		cmocka_unit_test(check__compares_copies_of_all_volumes),
 		cmocka_unit_test(check__of_two_volumes),
