@@ -60,6 +60,7 @@ __attribute__((format(printf, 3, 4))) void complain_path(const char *label, cons
 /* ---- opening what the arguments name (target.c) ---- */
 
 enum target_kind {
+	TARGET_HEADERS, /* the headers, also where no volume can be opened by them */
 	TARGET_VOLUMES, /* the headers only */
 	TARGET_FS,      /* and the super-root */
 	TARGET_PFS,     /* and the PFS that the label names */

@@ -112,13 +112,14 @@ static int add_argument(const char *arg, struct h2_spec *all)
 	return EXIT_DONE;
 }
 
-static int open_volumes(struct call *call, struct target *target)
+static int open_volumes(struct call *call, struct target *target, bool headers_only)
 {
 	const struct h2_volumes_options options = {
+		.headers_only = headers_only,
 		.write = call->options.write,
 		.offset = call->options.offset,
 		.header_copy = call->options.header,
-		.report = report_volume,
+		.report = headers_only ? NULL : report_volume,
 		.report_user = call,
 	};
 	int err = h2_volumes_open((const char *const *)target->spec.volumes, target->spec.count,
@@ -220,7 +221,7 @@ int target_open(struct call *call, char **args, int count, enum target_kind kind
 		target->spec.label = must_alloc(strdup(call->options.label));
 	}
 	if (code == EXIT_DONE)
-		code = open_volumes(call, target);
+		code = open_volumes(call, target, kind == TARGET_HEADERS);
 	if (code == EXIT_DONE && kind >= TARGET_FS)
 		code = open_fs(call, target);
 	if (code == EXIT_DONE && kind >= TARGET_PFS)

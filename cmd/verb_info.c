@@ -453,32 +453,56 @@ static bool show_copy(struct call *call, struct target *target, unsigned volume,
 	return d.good;
 }
 
+/* Whether there is anything of a header, in a volume without a usable one. */
+static bool is_remnant(struct target *target, unsigned volume, unsigned slot)
+{
+	struct h2_dump_header d;
+
+	return h2_dump_read_header(target->volumes, volume, slot, &d) == 0 && d.exists &&
+	       (d.header.magic == H2_MAGIC || d.header.magic == H2_MAGIC_SWAPPED);
+}
+
+/* The copies of one volume: the one in use or, where that is asked for or none can be, all. */
+static bool show_copies(struct call *call, struct target *target, unsigned volume)
+{
+	struct h2_volume_info info;
+	bool good = true;
+
+	h2_volumes_info(target->volumes, volume, &info);
+	if (!call->json) {
+		if (volume > 0)
+			puts("---------------------------------------------");
+		out_name(stdout, info.path, strlen(info.path));
+		putchar('\n');
+	}
+	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
+		bool wanted = info.header_slot == H2_HEADER_COPIES_MAX
+				      ? is_remnant(target, volume, slot)
+				      : call->options.all || slot == info.header_slot;
+
+		if (wanted && !show_copy(call, target, volume, slot))
+			good = false;
+	}
+	return good;
+}
+
 int verb_volhdr(struct call *call)
 {
 	struct target target;
-	bool good = true;
 	int code = target_open(call, call->argv, call->argc, TARGET_VOLUMES, &target);
 
-	if (code != EXIT_DONE)
+	/* What is wrong was said. Whoever looks for it needs the bytes. */
+	if (code == EXIT_PROBLEM &&
+	    target_open(call, call->argv, call->argc, TARGET_HEADERS, &target) != EXIT_DONE)
+		return code;
+	if (code == EXIT_USAGE)
 		return code;
 	json_array_begin(call->json, NULL);
 	for (unsigned i = 0; i < h2_volumes_count(target.volumes); i++) {
-		struct h2_volume_info info;
-
-		h2_volumes_info(target.volumes, i, &info);
-		if (!call->json) {
-			if (i > 0)
-				puts("---------------------------------------------");
-			out_name(stdout, info.path, strlen(info.path));
-			putchar('\n');
-		}
-		for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
-			if ((call->options.all || slot == info.header_slot) &&
-			    !show_copy(call, &target, i, slot))
-				good = false;
-		}
+		if (!show_copies(call, &target, i))
+			code = EXIT_PROBLEM;
 	}
 	json_array_end(call->json);
 	target_close(&target);
-	return good ? EXIT_DONE : EXIT_PROBLEM;
+	return code;
 }

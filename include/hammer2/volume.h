@@ -48,6 +48,8 @@ struct h2_volumes_options {
 	uint64_t size;   /* bytes of it from there; 0: up to the end of the file */
 	/* 1..4: use this copy of the root volume's header, for reading only; 0: the best */
 	int header_copy;
+	/* Look at headers only, however wrong they are; see h2_volumes_open(). */
+	bool headers_only;
 	h2_report_fn *report; /* receives findings; may be NULL */
 	void *report_user;
 };
@@ -62,6 +64,9 @@ struct h2_volumes_options {
  * the other byte order or an unknown version), -H2_ECHECK (no header copy with correct check
  * codes), -H2_ECORRUPT (a header contradicts itself), -ENOMEM, or what opening and reading the
  * files gave. A finding says which and why.
+ *
+ * With headers_only a set is given also where the headers are of no use. It is good for
+ * h2_volumes_count(), h2_volumes_info() and h2_volumes_read_header(), and for closing it.
  */
 int h2_volumes_open(const char *const *paths, unsigned count,
 		    const struct h2_volumes_options *options, struct h2_volumes **volumesp);
@@ -83,7 +88,7 @@ struct h2_volume_info {
 	uint64_t offset;      /* where it begins in the address space, bytes */
 	uint64_t size;        /* volu_size, bytes */
 	uint64_t device_size; /* bytes of the file, device or partition */
-	unsigned header_slot; /* which of its header copies was chosen, 0..3 */
+	unsigned header_slot; /* which of its header copies was chosen, 0..3; 4: none is usable */
 };
 
 /* The volume of index i, in the order of their ids. */

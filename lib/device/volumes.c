@@ -20,7 +20,8 @@
 struct volume {
 	struct h2_device *dev;
 	struct h2_volume_header header;
-	unsigned slot;  /* of the chosen copy; 0 where it is the backup */
+	unsigned
+		slot; /* of the chosen copy, 0 where it is the backup; H2_HEADER_COPIES_MAX: none */
 	bool is_backup; /* every copy is damaged, and the backup was taken */
 	uint64_t start; /* storage offset */
 };
@@ -378,9 +379,20 @@ int h2_volumes_assemble(struct h2_device *const *devices, unsigned count,
 	set->report = options ? options->report : NULL;
 	set->report_user = options ? options->report_user : NULL;
 	set->count = count;
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		set->volumes[i].dev = devices[i];
-	err = choose_headers(set, options ? options->header_copy : 0);
+		set->volumes[i].slot = H2_HEADER_COPIES_MAX;
+	}
+	if (options && options->headers_only) {
+		for (unsigned i = 0; i < count && err != -ENOMEM; i++)
+			err = choose_header(set, &set->volumes[i], 0);
+		if (err != -ENOMEM) {
+			*volumesp = set;
+			return 0;
+		}
+	}
+	if (!err)
+		err = choose_headers(set, options ? options->header_copy : 0);
 	if (!err)
 		err = check_set(set);
 	/* Going on from an older state would destroy the newer ones. */

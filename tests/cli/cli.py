@@ -925,6 +925,31 @@ def test_damaged_header(bench):
         bench.check("marked", b"(failed)" in done.stdout)
 
 
+def test_unusable_headers(bench):
+    """volhdr shows headers by which no volume can be opened, and still says that."""
+    for name, state in (("hdr-only-bad", b"wrong CRC of sector 0"),
+                        ("hdr-byteswapped-magic", b"byte order"),
+                        ("hdr-version-99", None), ("multi-wrong-count", None)):
+        with tempfile.TemporaryDirectory() as folder:
+            _, volumes = damaged_image(bench, name, folder)
+            done = bench.call("volhdr", *volumes, expect=1)
+            bench.check(f"{name}: why", done.stderr)
+            bench.check(f"{name}: shown", b"Volume 0 header 0 {" in done.stdout)
+            if state:
+                bench.check(f"{name}: state", b"failed: " in done.stdout and state in done.stdout)
+            copies = bench.json("volhdr", *volumes, expect=1)
+            bench.equal(f"{name}: copies", len(copies), len(volumes))
+            bench.equal(f"{name}: good", copies[0]["good"], state is None)
+            bench.equal(f"{name}: in use", copies[0]["in_use"], state is None)
+    with tempfile.TemporaryDirectory() as folder:
+        other = os.path.join(folder, "other")
+        with open(other, "wb") as file:
+            file.truncate(1 << 20)
+        done = bench.call("volhdr", other, expect=1)
+        bench.check("no volume at all", b"not a HAMMER2 volume" in done.stderr)
+        bench.check("nothing to show", b"{" not in done.stdout)
+
+
 TESTS = [function for name, function in list(globals().items()) if name.startswith("test_")]
 
 
