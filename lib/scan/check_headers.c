@@ -128,6 +128,29 @@ static void check_geometry(const struct copies *s, unsigned slot)
 		     h->allocator_size);
 }
 
+/*
+ * What is zero in MF 2.2, but for the room of DragonFly's cluster records, and the check codes of
+ * other sectors that header files speak of (MF 14 #15).
+ */
+static void check_reserved(const struct copies *s, unsigned slot)
+{
+	const struct h2d_volume_header *d = s->at[slot].bytes;
+	const struct h2_volume_header *h = &s->at[slot].header;
+
+	if (h->flags || h->copyid || h->freemap_version || h->bulkfree_tid ||
+	    !h2_is_zero(d->reserved003d, sizeof(d->reserved003d)) ||
+	    !h2_is_zero(d->reserved0080, sizeof(d->reserved0080)) ||
+	    !h2_is_zero(d->reserved00a0, sizeof(d->reserved00a0)) ||
+	    !h2_is_zero(d->copyexists, sizeof(d->copyexists)) ||
+	    !h2_is_zero(d->reserved00e8, sizeof(d->reserved00e8)) ||
+	    !h2_is_zero(d->sector2, sizeof(d->sector2)) ||
+	    !h2_is_zero(d->sector3, sizeof(d->sector3)) ||
+	    !h2_is_zero(d->sector5, sizeof(d->sector5)) ||
+	    !h2_is_zero(d->sector6, sizeof(d->sector6)) ||
+	    !h2_is_zero(d->reserved9000, sizeof(d->reserved9000)))
+		find(s, FIND_RESERVED, slot, NULL, NULL, 0, 0);
+}
+
 /* What every copy of a volume has in common, MF 2.7. */
 static bool same_identity(const struct h2_volume_header *a, const struct h2_volume_header *b)
 {
@@ -199,8 +222,11 @@ static void compare_with_newest(const struct copies *s, unsigned slot)
 		find(s, FIND_HEADER_CONSTANTS, slot, NULL, "byte offset", at, H2_HEADER_SIZE);
 }
 
-static void compare_tids(const struct copies *s)
+/* Returns whether it is clear which copy is the newest. */
+static bool compare_tids(const struct copies *s)
 {
+	bool clear = true;
+
 	for (unsigned i = 0; i < H2_HEADER_COPIES_MAX; i++) {
 		for (unsigned j = 0; j < i; j++) {
 			const struct header_copy *a = &s->at[i], *b = &s->at[j];
@@ -210,8 +236,10 @@ static void compare_tids(const struct copies *s)
 				continue;
 			find(s, FIND_HEADER_SAME_TID, i, NULL, "mirror_tid", a->header.mirror_tid,
 			     b->header.mirror_tid);
+			clear = false;
 		}
 	}
+	return clear;
 }
 
 /*
@@ -259,6 +287,8 @@ static void keep_root_copies(const struct copies *s)
 
 static void check_volume(struct copies *s)
 {
+	bool clear;
+
 	h2_volumes_info(s->c->volumes, s->volume, &s->info);
 	s->newest = -1;
 	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
@@ -268,13 +298,16 @@ static void check_volume(struct copies *s)
 		     s->at[slot].header.mirror_tid > s->at[s->newest].header.mirror_tid))
 			s->newest = (int)slot;
 	}
-	compare_tids(s);
+	clear = compare_tids(s);
 	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX; slot++) {
 		if (s->at[slot].good && slot != (unsigned)s->newest)
 			compare_with_newest(s, slot);
 	}
-	if (s->newest >= 0)
-		check_rotation(s);
+	if (s->newest >= 0) {
+		check_reserved(s, (unsigned)s->newest);
+		if (clear)
+			check_rotation(s);
+	}
 	if (s->volume == 0)
 		keep_root_copies(s);
 }

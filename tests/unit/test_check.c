@@ -386,6 +386,12 @@ static void grow_free(struct volume *v)
 	header(v)->allocator_free = header(v)->allocator_size + H2_GRANULE;
 }
 
+static void set_header_flag(struct volume *v)
+{
+	header(v)->flags = 1;
+	v->media = 0;
+}
+
 static void lower_boot_area(struct volume *v)
 {
 	header(v)->boot_beg = H2_SEGMENT - H2_GRANULE;
@@ -1523,6 +1529,7 @@ static const struct row rows[] = {
 	 .member = "total_size", .also = {"header-allocator-size"}},
 	{"flags of a copy", "header-constants", .sealed = header_with_flags, FAULT},
 	{"volu_loff of a copy", "header-constants", .sealed = header_with_offset, FAULT},
+	{"flags of the header", "reserved-not-zero", set_header_flag, NOTE},
 	{"boot area below 4 MiB", "header-geometry", lower_boot_area, FAULT, .count = 2},
 	{"aux area not aligned", "header-geometry", shift_aux_area, FAULT, .count = 2,
 	 .member = "aux_end"},
