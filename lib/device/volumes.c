@@ -20,8 +20,7 @@
 struct volume {
 	struct h2_device *dev;
 	struct h2_volume_header header;
-	unsigned
-		slot; /* of the chosen copy, 0 where it is the backup; H2_HEADER_COPIES_MAX: none */
+	unsigned slot;  /* of the chosen copy; H2_HEADER_COPIES_MAX: none; 0 for the backup */
 	bool is_backup; /* every copy is damaged, and the backup was taken */
 	uint64_t start; /* storage offset */
 };

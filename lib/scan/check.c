@@ -86,7 +86,6 @@ static bool of_each_pass(enum h2_finding finding)
 	case FIND_FREEMAP_LINEAR:
 	case FIND_FREEMAP_RESERVED:
 	case FIND_FREEMAP_FREE_SUM:
-	case FIND_FREEMAP_FREE_LOW:
 		return true;
 	default:
 		return false;

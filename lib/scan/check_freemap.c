@@ -466,8 +466,7 @@ static void check_free_sum(struct freemap_check *f)
 	/* Where leaves are missing or lost, what is free is not known. */
 	if (h->allocator_free == expected || f->damaged || f->c->leafless_zone != UINT64_MAX)
 		return;
-	h2_check_find(f->c,
-		      h->allocator_free > expected ? FIND_FREEMAP_FREE_SUM : FIND_FREEMAP_FREE_LOW,
+	h2_check_find(f->c, FIND_FREEMAP_FREE_SUM,
 		      &(struct h2_about){
 			      .object = "volume header",
 			      .member = "allocator_free",

@@ -95,7 +95,6 @@ enum h2_finding {
 	FIND_FREEMAP_LINEAR,
 	FIND_FREEMAP_BIGMASK,
 	FIND_FREEMAP_FREE_SUM,
-	FIND_FREEMAP_FREE_LOW,
 };
 
 struct h2_finding_row {

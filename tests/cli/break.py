@@ -39,7 +39,7 @@ CLEAN, FAULTS, UNUSABLE = 0, 4, 8
 # What no volume in a file can have: a device that cannot be read.
 NOT_IN_IMAGES = {"header-unreadable", "read-error"}
 # Findings of opening, and what explains other findings: no row of their own.
-BESIDE = {"header-copy"}
+BESIDE = {"header-copy", "header-backup"}
 
 
 class Missing(Exception):
@@ -298,8 +298,6 @@ HEADER_ROWS = [
     Row("MF 2.7 rule 3", "volume-set", other_header, "volu_id", 2, refused=True,
         what="no volume 1"),
     Row("MF 2.7 rule 7", "volume-set", other_header, "volu_loff1", plus(GIB), refused=True),
-    Row("MF 2.3", "volume-set", header, "reserved", 1, refused=True, unsealed=True,
-        what="wrong CRC of the only header"),
     Row("MF 2.8, 13.1", "header-geometry", header, "allocator_beg", 0,
         also={"freemap-free-sum"}),
     Row("MF 11.6", "header-geometry", header, "boot_beg", 0),
@@ -308,7 +306,8 @@ HEADER_ROWS = [
     Row("BS 8.7", "header-geometry", header, "allocator_free", (1 << 64) - GRANULE,
         also={"freemap-free-sum"}),
     Row("MF 2.8", "header-allocator-size", header, "allocator_size", plus(GRANULE)),
-    Row("BS 8.5, 16.4 point 10", "freemap-free-low", header, "allocator_free", plus(-GRANULE)),
+    Row("BS 8.5, 16.4 point 10", "freemap-free-sum", header, "allocator_free", plus(-GRANULE),
+        what="allocator_free too small"),
     Row("BS 8.5, 16.4 point 10", "freemap-free-sum", header, "allocator_free", plus(GRANULE)),
     Row("BS 16.4 point 2", "header-freemap-tid", header, "freemap_tid", plus(1)),
     Row("MF 2.2", "reserved-not-zero", header, "flags", 1),
@@ -474,6 +473,25 @@ def row(section, code, rows, **how):
 
 
 # ---- headers ----
+
+# Where this project's writer keeps a copy of a single header.
+BACKUP = 0x290000
+
+
+@row("MF 2.3", "volume-set", HEADER_ROWS, refused=True, unsealed=True)
+def wrong_crc(m):
+    """wrong CRC of the only header"""
+    m.header["reserved"] = 1
+    m.write(BACKUP, bytes(65536))
+
+
+@row("MF 2.3", "header-damaged", HEADER_ROWS, also={"header-backup"}, unsealed=True)
+def wrong_crc_with_backup(m):
+    """wrong CRC of the only header, of which there is a backup"""
+    if m.read(BACKUP, 8) != m.read(0, 8):
+        raise Missing("backup of the header")
+    m.header["reserved"] = 1
+
 
 def copies(m, count=2):
     """The header copies from the newest one backwards, as the rotation has written them."""
@@ -1404,7 +1422,7 @@ def judge(row, code, new, known):
             problems.append(f"{row.code} is a {finding['severity']}, but the manual page says "
                             f"{known[row.code]}")
         if not finding.get("message") or not (finding.get("advice") or finding["code"] in
-                                              ("volume-set", "header-copy")):
+                                              BESIDE | {"volume-set"}):
             problems.append(f"{finding['code']} has no message or no advice")
     faults = any(f["severity"] == "fault" for f in new)
     wanted = {FAULTS, UNUSABLE} if row.refused else {FAULTS} if faults else {CLEAN}

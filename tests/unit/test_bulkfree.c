@@ -327,6 +327,7 @@ static void lagging_freemap_is_caught_up_with(void **state)
 		file->children[i]->ref.mirror_tid = f->image->tid + 1;
 		for (uint64_t at = 0; at < H2_LOGICAL_BLOCK; at += H2_GRANULE)
 			mark_free(f->image, h2_blockref_offset(&file->children[i]->ref) + at);
+		f->image->volumes[0].header.allocator_free += H2_LOGICAL_BLOCK;
 	}
 	file->ref.mirror_tid = f->root->ref.mirror_tid = f->image->tid + 1;
 	f->image->super_root->ref.mirror_tid = f->image->tid + 1;
