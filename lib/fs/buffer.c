@@ -536,7 +536,7 @@ static int drain(struct h2_fs *fs, bool closed, bool (*enough)(struct h2_fs *))
 
 static bool enough_for_background(struct h2_fs *fs)
 {
-	return atomic_load(&fs->committing) || atomic_load(&fs->buffer_bytes) < fs->dirty_limit / 4;
+	return atomic_load(&fs->committing) || atomic_load(&fs->buffer_bytes) < fs->store_limit / 2;
 }
 
 static bool below_limit(struct h2_fs *fs)
@@ -576,7 +576,7 @@ static void push_tasks(struct h2_fs *fs, enum task_kind kind, unsigned count)
 
 void h2_buffers_throttle(struct h2_fs *fs)
 {
-	if (atomic_load(&fs->buffer_bytes) > fs->dirty_limit / 2 &&
+	if (atomic_load(&fs->buffer_bytes) > fs->store_limit &&
 	    atomic_load(&fs->drains) < fs->pool_threads)
 		push_tasks(fs, TASK_BACKGROUND, 1);
 	if (!below_limit(fs))

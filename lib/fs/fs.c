@@ -84,6 +84,7 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 		return -EROFS;
 	fs->hold_commits = options->hold_commits;
 	fs->dirty_limit = options->dirty_bytes ? options->dirty_bytes : H2_DIRTY_DEFAULT;
+	fs->store_limit = options->store_bytes ? options->store_bytes : fs->dirty_limit / 2;
 	err = prepare_super_root(fs);
 	if (err)
 		return err;

@@ -36,6 +36,7 @@ struct h2_fs {
 	struct h2_volumes *volumes;
 	struct h2_blocks blocks;
 	size_t dirty_limit; /* bytes */
+	size_t store_limit; /* bytes of buffers */
 	bool hold_commits;  /* also when the limit is passed */
 	struct h2_space *space;
 	struct h2_txn *txn; /* NULL: read-only */
