@@ -26,7 +26,7 @@
 #define DIRECTORY_MEMORY 8192u /* and of a directory's tree */
 #define BLOCK_MEMORY 1024u    /* for each block of contents */
 #define NAME_SPACE (96u << 10) /* a name may change a large block of its directory's tree */
-#define SPACE_MIN (H2_DIRTY_DEFAULT / 4)
+#define SPACE_MIN FILL_STORE_BYTES
 #define RESERVE_DIVISOR 64u /* what the library keeps back, and some more */
 #define RESERVE_MIN (8 * MIB)
 #define RESERVE_MAX (72 * MIB)

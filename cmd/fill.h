@@ -12,6 +12,12 @@
 
 #include "progress.h"
 
+/*
+ * How the filesystem is to be opened (h2_fs_options.store_bytes): threads compress from the
+ * beginning, beside the reading.
+ */
+#define FILL_STORE_BYTES ((size_t)8 << 20)
+
 #define FILL_PIECE ((size_t)1 << 20) /* file contents are written in pieces of this, aligned */
 
 struct fill_options {

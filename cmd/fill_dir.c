@@ -1,13 +1,6 @@
-/*
- * Filling from a directory: its tree depth first, the names of each directory in the order of
- * their bytes. Other filesystems that are mounted in it belong to it, as for tar.
- */
-#include <dirent.h>
+/* Filling from a directory: the objects that fill_ahead.h finds, in their order. */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -17,73 +10,15 @@
 #include <unistd.h>
 
 #include "fill.h"
+#include "fill_ahead.h"
 
 #define SPARSE_MIN ((uint64_t)H2_LOGICAL_BLOCK) /* smaller files have no holes that matter */
-#define FADVISE_MIN ((uint64_t)1 << 20)
 
-struct names {
-	char **items;
-	size_t count, room;
-};
-
-struct walk {
+struct source {
 	struct fill *fill;
-	uint8_t *buf; /* FILL_PIECE bytes */
+	uint8_t *buf;     /* FILL_PIECE bytes */
+	uint64_t skipped; /* directories on the way down that could not be made */
 };
-
-/* ---- names ---- */
-
-static int by_bytes(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void free_names(struct names *names)
-{
-	while (names->count > 0)
-		free(names->items[--names->count]);
-	free(names->items);
-}
-
-/* Takes fd over. Returns 0 or an error, with what was read until then. */
-static int read_names(int fd, struct names *names)
-{
-	DIR *dir = fdopendir(fd);
-	struct dirent *d;
-	int err;
-
-	*names = (struct names){0};
-	if (!dir) {
-		err = -errno;
-		close(fd);
-		return err;
-	}
-	while (errno = 0, (d = readdir(dir))) {
-		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
-			continue;
-		if (names->count == names->room) {
-			names->room = names->room ? 2 * names->room : 64;
-			names->items = fill_alloc(
-				reallocarray(names->items, names->room, sizeof(char *)));
-		}
-		names->items[names->count++] = fill_alloc(strdup(d->d_name));
-	}
-	err = -errno;
-	closedir(dir);
-	if (names->count > 0)
-		qsort(names->items, names->count, sizeof(char *), by_bytes);
-	return err;
-}
-
-/* Read without leaving a trace, where we may. */
-static int open_source(int dir, const char *name, int flags)
-{
-	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME | flags);
-
-	if (fd < 0 && errno == EPERM)
-		fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags);
-	return fd;
-}
 
 /* ---- attributes ---- */
 
@@ -160,33 +95,12 @@ static struct fill_object object_of(struct fill *f, const struct statx *st)
 	return o;
 }
 
-static int stat_source(int dir, const char *name, struct statx *st)
-{
-	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH);
-
-	return statx(dir, name, flags, STATX_BASIC_STATS | STATX_BTIME, st) == 0 ? 0 : -errno;
-}
-
 static struct fill_file file_of(const struct statx *st)
 {
 	return (struct fill_file){
 		.dev = makedev(st->stx_dev_major, st->stx_dev_minor),
 		.ino = st->stx_ino,
 	};
-}
-
-static void count_xattrs(struct fill *f, ssize_t bytes)
-{
-	f->xattrs += bytes > 0;
-}
-
-/* Of something that is not open. */
-static void count_xattrs_at(struct fill *f, int dir, const char *name)
-{
-	char path[32 + NAME_MAX + 1];
-
-	if ((size_t)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name) < sizeof(path))
-		count_xattrs(f, llistxattr(path, NULL, 0));
 }
 
 /* ---- regular files ---- */
@@ -210,23 +124,29 @@ static ssize_t read_fully(int fd, uint64_t offset, uint8_t *buf, size_t len)
 }
 
 /* Copy [from, to). Returns 1; 0 at the end of the file; -1 where it cannot go on. */
-static int copy_stretch(struct walk *w, int fd, const char *name, struct h2_inode *inode,
+static int copy_stretch(struct source *s, int fd, const char *name, struct h2_inode *inode,
 			uint64_t from, uint64_t to)
 {
 	while (from < to) {
 		uint64_t piece_end = (from / FILL_PIECE + 1) * FILL_PIECE;
 		size_t want = (size_t)((piece_end < to ? piece_end : to) - from);
-		ssize_t n = read_fully(fd, from, w->buf, want);
+		ssize_t n;
+
+		/* So far the kernel was told already, or reads ahead by itself. */
+		if (from + AHEAD_CONTENTS < to)
+			(void)posix_fadvise(fd, (off_t)(from + AHEAD_CONTENTS), FILL_PIECE,
+					    POSIX_FADV_WILLNEED);
+		n = read_fully(fd, from, s->buf, want);
 
 		if (n < 0) {
-			fill_problem(w->fill, name, "cannot be read: %s", strerror((int)-n));
+			fill_problem(s->fill, name, "cannot be read: %s", strerror((int)-n));
 			return -1;
 		}
-		if (n > 0 && !fill_write(w->fill, name, inode, from, w->buf, (size_t)n))
+		if (n > 0 && !fill_write(s->fill, name, inode, from, s->buf, (size_t)n))
 			return -1;
 		if ((size_t)n < want)
 			return 0;
-		if (!fill_goes_on(w->fill))
+		if (!fill_goes_on(s->fill))
 			return -1;
 		from += want;
 	}
@@ -251,205 +171,137 @@ static bool next_stretch(int fd, uint64_t size, uint64_t *from, uint64_t *to)
 	return *from < *to;
 }
 
-static void copy_contents(struct walk *w, int fd, const char *name, struct h2_inode *inode,
+static void copy_contents(struct source *s, int fd, const char *name, struct h2_inode *inode,
 			  const struct statx *st)
 {
 	bool sparse = st->stx_size >= SPARSE_MIN && st->stx_blocks * 512 < st->stx_size;
 	uint64_t from = 0, to = st->stx_size, next;
 	int more = 1;
 
-	if (st->stx_size >= FADVISE_MIN)
-		(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	while (more == 1 && from < st->stx_size) {
 		next = from;
 		if (sparse && !next_stretch(fd, st->stx_size, &next, &to))
 			return;
 		/* Whole blocks overlap where two stretches share one. */
 		from = next > from ? next : from;
-		more = from < to ? copy_stretch(w, fd, name, inode, from, to) : 1;
+		more = from < to ? copy_stretch(s, fd, name, inode, from, to) : 1;
 		from = to > from ? to : st->stx_size;
 	}
 }
 
 /* It is stored with the size that it had at first. */
-static void check_unchanged(struct walk *w, int fd, const char *name, const struct statx *before)
+static void check_unchanged(struct source *s, int fd, const char *name, const struct statx *before)
 {
 	struct statx now;
 
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &now) == 0 &&
 	    (now.stx_size != before->stx_size || now.stx_mtime.tv_sec != before->stx_mtime.tv_sec ||
 	     now.stx_mtime.tv_nsec != before->stx_mtime.tv_nsec))
-		fill_warn(w->fill, name, "has changed while it was read");
+		fill_warn(s->fill, name, "has changed while it was read");
 }
 
-static void take_file(struct walk *w, int dir, const char *name, const struct statx *st)
+/* ---- objects ---- */
+
+static void make_object(struct source *s, const struct ahead_object *ahead)
 {
-	struct fill_object o = object_of(w->fill, st);
-	/* A fifo that has taken its place must not block us. */
-	int fd = open_source(dir, name, O_NONBLOCK);
+	struct fill_object o = object_of(s->fill, &ahead->st);
 	struct h2_inode *inode;
 
-	if (fd < 0) {
-		fill_problem(w->fill, name, "cannot be opened: %s", strerror(errno));
+	if (o.type == H2_OBJECT_UNKNOWN) {
+		fill_problem(s->fill, ahead->name,
+			     "is of a kind that has no place in the filesystem");
 		return;
 	}
-	count_xattrs(w->fill, flistxattr(fd, NULL, 0));
-	if (fill_create(w->fill, name, &o, &inode)) {
+	o.target = ahead->target;
+	s->fill->xattrs += ahead->xattrs;
+	if (!fill_create(s->fill, ahead->name, &o, &inode))
+		return;
+	if (ahead->st.stx_nlink > 1) {
 		struct h2_attr attr;
 
 		h2_inode_attr(inode, &attr);
-		if (st->stx_nlink > 1)
-			fill_remember_file(w->fill, file_of(st), attr.inum);
-		copy_contents(w, fd, name, inode, st);
-		check_unchanged(w, fd, name, st);
-		fill_close(w->fill, name, inode, &o);
+		fill_remember_file(s->fill, file_of(&ahead->st), attr.inum);
 	}
-	close(fd);
+	if (o.type == H2_OBJECT_FILE) {
+		copy_contents(s, ahead->fd, ahead->name, inode, &ahead->st);
+		check_unchanged(s, ahead->fd, ahead->name, &ahead->st);
+	}
+	fill_close(s->fill, ahead->name, inode, &o);
 }
 
-/* ---- the other kinds ---- */
-
-static void take_other(struct walk *w, int dir, const char *name, const struct statx *st)
+static void take_object(struct source *s, const struct ahead_object *ahead)
 {
-	struct fill_object o = object_of(w->fill, st);
-	char target[PATH_MAX + 1];
-	struct h2_inode *inode;
-	struct h2_attr attr;
-
-	if (o.type == H2_OBJECT_UNKNOWN) {
-		fill_problem(w->fill, name, "is of a kind that has no place in the filesystem");
-		return;
-	}
-	if (o.type == H2_OBJECT_SYMLINK) {
-		ssize_t n = readlinkat(dir, name, target, PATH_MAX);
-
-		if (n < 0) {
-			fill_problem(w->fill, name, "cannot be read: %s", strerror(errno));
-			return;
-		}
-		target[n] = '\0';
-		o.target = target;
-	}
-	count_xattrs_at(w->fill, dir, name);
-	if (!fill_create(w->fill, name, &o, &inode))
-		return;
-	h2_inode_attr(inode, &attr);
-	if (st->stx_nlink > 1)
-		fill_remember_file(w->fill, file_of(st), attr.inum);
-	fill_close(w->fill, name, inode, &o);
-}
-
-/* ---- the tree ---- */
-
-static void take_contents(struct walk *w, int fd);
-
-static void take_directory(struct walk *w, int dir, const char *name, const struct statx *st)
-{
-	struct fill_object o = object_of(w->fill, st);
-	int fd = open_source(dir, name, O_DIRECTORY);
-
-	if (fd < 0) {
-		fill_problem(w->fill, name, "cannot be opened: %s", strerror(errno));
-		return;
-	}
-	count_xattrs(w->fill, flistxattr(fd, NULL, 0));
-	if (fill_enter(w->fill, name, &o)) {
-		take_contents(w, fd);
-		fill_leave(w->fill);
-	}
-	close(fd);
-}
-
-static bool is_output(const struct fill *f, const struct statx *st)
-{
-	const struct fill_options *options = f->options;
-	struct fill_file file = file_of(st);
-
-	for (unsigned i = 0; i < options->output_count; i++) {
-		if (options->outputs[i].dev == file.dev && options->outputs[i].ino == file.ino)
-			return true;
-	}
-	return false;
-}
-
-static void take(struct walk *w, int dir, const char *name)
-{
-	struct fill *f = w->fill;
-	struct statx st;
+	struct fill *f = s->fill;
 	uint64_t inum;
-	int err = stat_source(dir, name, &st);
 
-	if (err) {
-		fill_problem(f, name, "cannot be read: %s", strerror(-err));
+	if (ahead->output) {
+		fill_note(f, "%s is the new filesystem itself, and left out", ahead->name);
 		return;
 	}
-	if (S_ISDIR(st.stx_mode)) {
-		take_directory(w, dir, name, &st);
-		return;
-	}
-	if (is_output(f, &st)) {
-		fill_note(f, "%s is the new filesystem itself, and left out", name);
-		return;
-	}
-	inum = st.stx_nlink > 1 ? fill_find_file(f, file_of(&st)) : 0;
+	inum = ahead->st.stx_nlink > 1 ? fill_find_file(f, file_of(&ahead->st)) : 0;
 	if (inum != 0 && f->problems == 0) {
 		bool early;
 
-		fill_add_link(f, name, inum, time_of(&st.stx_ctime, &early));
-	} else if (S_ISREG(st.stx_mode)) {
-		take_file(w, dir, name, &st);
+		fill_add_link(f, ahead->name, inum, time_of(&ahead->st.stx_ctime, &early));
 	} else {
-		take_other(w, dir, name, &st);
+		make_object(s, ahead);
 	}
 	fill_progress(f);
 }
 
-/* The open directory fd is the source of the present one. */
-static void take_contents(struct walk *w, int fd)
+static void enter(struct source *s, const struct ahead_object *ahead)
 {
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	struct names names = {0};
-	int err = copy < 0 ? -errno : read_names(copy, &names);
+	struct fill_object o;
 
-	if (err)
-		fill_problem(w->fill, NULL, "cannot be read: %s", strerror(-err));
-	for (size_t i = 0; i < names.count && fill_goes_on(w->fill); i++)
-		take(w, fd, names.items[i]);
-	free_names(&names);
+	if (s->skipped == 0) {
+		o = object_of(s->fill, &ahead->st);
+		s->fill->xattrs += ahead->xattrs;
+		if (fill_enter(s->fill, ahead->name, &o))
+			return;
+	}
+	s->skipped++;
 }
 
-/* ---- how much there is ---- */
-
-/* The bytes of all files below the directory, for the progress line; takes fd over. */
-static uint64_t count_bytes(const struct fill *f, int fd)
+static void leave(struct source *s)
 {
-	struct names names;
-	uint64_t bytes = 0;
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-	if (copy < 0 || read_names(copy, &names) != 0) {
-		close(fd);
-		return 0;
-	}
-	for (size_t i = 0; i < names.count && fill_goes_on(f); i++) {
-		struct statx st;
-
-		if (stat_source(fd, names.items[i], &st) != 0)
-			continue;
-		if (S_ISREG(st.stx_mode) && !is_output(f, &st)) {
-			uint64_t stored = st.stx_blocks * 512;
-
-			bytes += stored < st.stx_size ? stored : st.stx_size;
-		} else if (S_ISDIR(st.stx_mode)) {
-			int sub = open_source(fd, names.items[i], O_DIRECTORY);
-
-			bytes += sub < 0 ? 0 : count_bytes(f, sub);
-		}
-	}
-	free_names(&names);
-	close(fd);
-	return bytes;
+	if (s->skipped > 0)
+		s->skipped--;
+	else
+		fill_leave(s->fill);
 }
+
+static void take(struct source *s, const struct ahead_object *ahead)
+{
+	switch (ahead->kind) {
+	case AHEAD_ENTER:
+		enter(s, ahead);
+		return;
+	case AHEAD_LEAVE:
+		leave(s);
+		return;
+	case AHEAD_FAILED:
+		if (s->skipped == 0)
+			fill_problem(s->fill, ahead->name, "%s: %s", ahead->problem,
+				     strerror(-ahead->err));
+		return;
+	case AHEAD_OBJECT:
+		if (s->skipped == 0)
+			take_object(s, ahead);
+		return;
+	}
+}
+
+static void take_all(struct source *s, struct ahead *ahead)
+{
+	struct ahead_object object;
+
+	while (fill_goes_on(s->fill) && ahead_next(ahead, &object)) {
+		take(s, &object);
+		ahead_release(&object);
+	}
+}
+
+/* ---- the whole ---- */
 
 /* Deep trees need a file descriptor for each level. */
 static void allow_many_files(void)
@@ -464,11 +316,12 @@ static void allow_many_files(void)
 
 void fill_from_directory(struct fill *f)
 {
-	struct walk w = {.fill = f};
+	struct source s = {.fill = f};
+	struct ahead *ahead = NULL;
 	struct fill_object root;
 	struct statx st;
 	int fd = open(f->options->source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int copy, err = fd < 0 ? -errno : stat_source(fd, "", &st);
+	int copy, err = fd < 0 ? -errno : ahead_stat(fd, "", &st);
 
 	if (err) {
 		fill_problem(f, NULL, "cannot be opened: %s", strerror(-err));
@@ -480,13 +333,18 @@ void fill_from_directory(struct fill *f)
 	copy = f->progress ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 	if (copy >= 0) {
 		progress_update(f->progress, "counting", 0, 0);
-		f->total_bytes = count_bytes(f, copy);
+		f->total_bytes = ahead_count_bytes(copy, f->options);
 	}
-	w.buf = fill_alloc(aligned_alloc(4096, FILL_PIECE));
-	count_xattrs(f, flistxattr(fd, NULL, 0));
+	f->xattrs += flistxattr(fd, NULL, 0) > 0;
 	root = object_of(f, &st);
 	fill_set_present(f, &root);
-	take_contents(&w, fd);
-	free(w.buf);
-	close(fd);
+	err = ahead_start(fd, f->options, &ahead);
+	if (err) {
+		fill_problem(f, NULL, "cannot be read: %s", strerror(-err));
+		return;
+	}
+	s.buf = fill_alloc(aligned_alloc(4096, FILL_PIECE));
+	take_all(&s, ahead);
+	ahead_free(ahead);
+	free(s.buf);
 }
