@@ -574,6 +574,7 @@ static bool fill(struct request *r, struct h2_build *build, const char *label)
 	struct h2_fs_options to = {
 		.write = true,
 		.store_bytes = FILL_STORE_BYTES,
+		.pack = r->smallest,
 		.report = on_report,
 		.report_user = r,
 	};

@@ -38,6 +38,7 @@ struct h2_fs_options {
 	bool write;         /* allow changes; the volumes must be open for writing */
 	size_t dirty_bytes; /* bound on changes kept in memory; 0: H2_DIRTY_DEFAULT */
 	size_t store_bytes; /* written contents from which on threads store some; 0: half of that */
+	bool pack;          /* the lowest places on the media first; else like goes with like */
 	unsigned
 		commit_seconds; /* commit changes not older than this by itself; 0: only when told */
 	bool hold_commits;      /* commit in h2_fs_sync() and h2_fs_close() only: else -ENOSPC */

@@ -15,9 +15,11 @@
 
 #include "check.h"
 #include "format.h"
+#include "volumes.h"
 
 #define NODE_ENTRIES (H2_FREEMAP_BLOCK_SIZE / H2_BLOCKREF_SIZE)
 #define ROOT_LEVEL 6u
+#define ROOM_LEFT (UINT64_C(1) << 20) /* for some small changes */
 
 struct shrink {
 	struct h2_device *dev;
@@ -256,6 +258,18 @@ static uint64_t allocator_size(const struct h2_volume_header *h, uint64_t size)
 	       (h->aux_end - h->aux_beg);
 }
 
+/* The least size with enough free space behind the end of what is in use. */
+static uint64_t choose_size(const struct h2_volume_header *h, uint64_t end)
+{
+	uint64_t size = round_up(end, H2_VOLUME_ALIGN);
+
+	while (size < h->volu_size &&
+	       allocator_size(h, size) - allocator_size(h, end) <
+		       h2_volumes_reserve(allocator_size(h, size)) + ROOM_LEFT)
+		size += H2_VOLUME_ALIGN;
+	return size;
+}
+
 int h2_shrink(struct h2_device *dev, struct h2_volume_header *header, h2_report_fn *report,
 	      void *report_user)
 {
@@ -277,7 +291,7 @@ int h2_shrink(struct h2_device *dev, struct h2_volume_header *header, h2_report_
 		err = find_end(&s, h.freemap_blockset, count, &end);
 	if (err)
 		return err;
-	s.new_size = round_up(end > beg ? end : beg, H2_VOLUME_ALIGN);
+	s.new_size = choose_size(&h, end > beg ? end : beg);
 	if (s.new_size >= header->volu_size)
 		return 0;
 	err = cut_array(&s, h.freemap_blockset, &count);

@@ -10,8 +10,9 @@
 #include "device.h"
 
 /*
- * Make the filesystem whose newest header is *header as small as it can be: to the multiple of
- * 8 MiB behind the last granule that its freemap has in use. The changed freemap blocks go to their
+ * Make the filesystem whose newest header is *header as small as it can be and still be changed: to
+ * the multiple of 8 MiB behind the last granule that its freemap has in use that leaves what
+ * changes keep back, h2_volumes_reserve(), and a MiB of free space at the end. The changed freemap blocks go to their
  * next places on dev (MF 10.4), which nothing that is committed refers to, and *header becomes what
  * it must be for the new size, with the next transaction id. Writing the header, after a flush, is
  * the caller's part, as is cutting the device; header copies behind the new end are no more.

@@ -17,6 +17,10 @@
 #include "format.h"
 #include "partition.h"
 
+#define RESERVE_DIVISOR 64u
+#define RESERVE_MIN (UINT64_C(1) << 20)
+#define RESERVE_MAX (UINT64_C(64) << 20)
+
 struct volume {
 	struct h2_device *dev;
 	struct h2_volume_header header;
@@ -599,6 +603,15 @@ int h2_volumes_flush(struct h2_volumes *set)
 bool h2_volumes_header_is_backup(const struct h2_volumes *set)
 {
 	return set->volumes[0].is_backup;
+}
+
+uint64_t h2_volumes_reserve(uint64_t allocator_size)
+{
+	uint64_t reserve = allocator_size / RESERVE_DIVISOR;
+
+	if (reserve < RESERVE_MIN)
+		return RESERVE_MIN;
+	return reserve < RESERVE_MAX ? reserve : RESERVE_MAX;
 }
 
 unsigned h2_volumes_header_copies(const struct h2_volumes *set)

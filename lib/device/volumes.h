@@ -30,6 +30,13 @@ int h2_volumes_flush(struct h2_volumes *volumes);
 /* Whether every header copy is damaged, and the backup of a single one was taken in its place. */
 bool h2_volumes_header_is_backup(const struct h2_volumes *volumes);
 
+/*
+ * How much of allocator_size bytes is kept back when changes are made: only removals and commits
+ * may use it. A commit copies the way from what has changed up to the root, and what it replaces
+ * comes back some commits later.
+ */
+uint64_t h2_volumes_reserve(uint64_t allocator_size);
+
 /* How many header copies the root volume has, MF 2.1. */
 unsigned h2_volumes_header_copies(const struct h2_volumes *volumes);
 

@@ -89,6 +89,8 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	if (err)
 		return err;
 	err = h2_space_open(fs->volumes, options->report, options->report_user, &fs->space);
+	if (!err && options->pack)
+		h2_space_pack(fs->space);
 	if (!err)
 		err = h2_fs_recover(fs);
 	if (!err)

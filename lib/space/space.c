@@ -20,6 +20,7 @@
 #define UNIT H2_BLOCK_MIN /* what is counted in a shared granule */
 #define SECTOR 4096u      /* largest sector that a device may tear */
 #define CLASSES 5u        /* by blockref type */
+#define PACKED 0u         /* the class of all types, where they are packed */
 
 #define YOUNG_BYTES (GRANULES / 8)
 
@@ -65,6 +66,7 @@ struct h2_space {
 	uint64_t total_size, allocator_beg, zone_count;
 	unsigned copies;    /* of the volume header */
 	uint64_t first_tid; /* of the first group since opening */
+	bool packed;        /* all types in one class, at the lowest place */
 
 	struct h2_mutex lock;
 	/* under lock */
@@ -326,6 +328,11 @@ int h2_space_open(struct h2_volumes *volumes, h2_report_fn *report, void *report
 	return 0;
 }
 
+void h2_space_pack(struct h2_space *space)
+{
+	space->packed = true;
+}
+
 void h2_space_close(struct h2_space *space)
 {
 	if (!space)
@@ -508,14 +515,15 @@ static int take(struct h2_space *space, struct zone *z, unsigned segment, unsign
 /* Take a free run of granules: behind the class's cursor, round the volume, then wherever. */
 static int take_granules(struct h2_space *space, unsigned type, unsigned granules, uint64_t *offset)
 {
-	struct cursor *c = &space->cursors[type];
+	struct cursor *c = &space->cursors[space->packed ? PACKED : type];
+	unsigned first = space->packed;
 	uint64_t start = c->zone;
 	bool starved = false; /* a zone could not be looked at for want of memory */
 
-	for (unsigned relaxed = 0; relaxed < 2; relaxed++) {
+	for (unsigned relaxed = first; relaxed < 2; relaxed++) {
 		for (uint64_t i = 0; i <= space->zone_count; i++) {
 			uint64_t index = (start + i) % space->zone_count;
-			unsigned from = i == 0 && !relaxed ? c->segment : 0;
+			unsigned from = i == 0 && relaxed == first ? c->segment : 0;
 			struct zone *z = get_zone(space, index);
 			int granule, segment, err;
 
@@ -695,6 +703,7 @@ void h2_space_lose(struct h2_space *space, uint64_t bytes)
 /* Free a run within one segment. */
 static void release(struct h2_space *space, uint64_t offset, uint64_t bytes)
 {
+	struct cursor *c = &space->cursors[PACKED];
 	struct zone *z = get_zone(space, offset / H2_ZONE);
 	unsigned segment = (unsigned)(offset % H2_ZONE / H2_SEGMENT);
 
@@ -705,6 +714,11 @@ static void release(struct h2_space *space, uint64_t offset, uint64_t bytes)
 	for (; bytes > 0; bytes -= H2_GRANULE, offset += H2_GRANULE)
 		set_state(space, z, segment, (unsigned)(offset % H2_SEGMENT / H2_GRANULE), 1,
 			  false);
+	if (space->packed &&
+	    (z->index < c->zone || (z->index == c->zone && segment < c->segment))) {
+		c->zone = z->index;
+		c->segment = segment;
+	}
 }
 
 void h2_space_cancel(struct h2_space *space, uint64_t data_off, uint64_t tid)

@@ -30,6 +30,12 @@ int h2_space_open(struct h2_volumes *volumes, h2_report_fn *report, void *report
 void h2_space_close(struct h2_space *space); /* NULL is allowed */
 
 /*
+ * From now on the lowest free place is taken, whatever lies beside it: what is in use ends as early
+ * as it can. Without this the types of blocks have segments of their own.
+ */
+void h2_space_pack(struct h2_space *space);
+
+/*
  * Allocate a block of 2^radix bytes (10..16) for a blockref type (INODE, INDIRECT, DATA, DIRENT):
  * blocks of one type lie together, and in the order in which they were asked for. Returns 0 and
  * *data_off with its size code, -ENOSPC, or -ENOMEM.

@@ -9,14 +9,6 @@
 
 #include "lock.h"
 
-/*
- * Room that only removals and commits may use: a commit copies the way from what has changed up to
- * the root, and what it replaces comes back some commits later.
- */
-#define RESERVE_DIVISOR 64u
-#define RESERVE_MIN (UINT64_C(1) << 20)
-#define RESERVE_MAX (UINT64_C(64) << 20)
-
 #define WORTH_ROTATING (UINT64_C(256) << 10) /* waiting bytes for which commits are made */
 
 struct h2_txn {
@@ -369,7 +361,6 @@ int h2_txn_open(struct h2_volumes *volumes, struct h2_space *space,
 		struct h2_txn **txnp)
 {
 	struct h2_txn *txn = calloc(1, sizeof(*txn));
-	uint64_t reserve;
 
 	if (!txn)
 		return -ENOMEM;
@@ -379,9 +370,7 @@ int h2_txn_open(struct h2_volumes *volumes, struct h2_space *space,
 	txn->options = *options;
 	txn->header = *h2_volumes_header(volumes);
 	txn->first_tid = h2_txn_tid(txn);
-	reserve = txn->header.allocator_size / RESERVE_DIVISOR;
-	reserve = reserve < RESERVE_MIN ? RESERVE_MIN : reserve;
-	txn->reserve_granules = granules_of(reserve > RESERVE_MAX ? RESERVE_MAX : reserve);
+	txn->reserve_granules = granules_of(h2_volumes_reserve(txn->header.allocator_size));
 	h2_rwlock_init(&txn->gate);
 	h2_mutex_init(&txn->lock, H2_RANK_TXN);
 	pthread_cond_init(&txn->finished, NULL);
