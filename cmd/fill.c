@@ -22,9 +22,9 @@
  * they are not at work.
  */
 #define MEMORY_MAX (64 * MIB)
-#define INODE_MEMORY 2048u    /* bytes of a changed inode and its name */
+#define INODE_MEMORY 2048u     /* bytes of a changed inode and its name */
 #define DIRECTORY_MEMORY 8192u /* and of a directory's tree */
-#define BLOCK_MEMORY 1024u    /* for each block of contents */
+#define BLOCK_MEMORY 1024u     /* for each block of contents */
 #define NAME_SPACE (96u << 10) /* a name may change a large block of its directory's tree */
 #define SPACE_MIN FILL_STORE_BYTES
 #define RESERVE_DIVISOR 64u /* what the library keeps back, and some more */
@@ -38,6 +38,16 @@ void *fill_alloc(void *memory)
 		exit(1);
 	}
 	return memory;
+}
+
+uint64_t fill_time(int64_t seconds, uint32_t ns, bool *outside)
+{
+	*outside = *outside || seconds < 0 || (uint64_t)seconds >= UINT64_MAX / 1000000;
+	if (seconds < 0)
+		return 0;
+	if ((uint64_t)seconds >= UINT64_MAX / 1000000)
+		return UINT64_MAX;
+	return (uint64_t)seconds * 1000000 + ns / 1000;
 }
 
 /* ---- messages ---- */
@@ -72,6 +82,18 @@ static void print_path(const struct fill *f, const char *name)
 	fputs(": ", stderr);
 }
 
+/* A line that may have names of the source in it, which are nothing for a terminal. */
+__attribute__((format(printf, 1, 0))) static void print_text(const char *format, va_list ap)
+{
+	char *text;
+
+	if (vasprintf(&text, format, ap) < 0)
+		return;
+	out_name(stderr, text, strlen(text));
+	putc('\n', stderr);
+	free(text);
+}
+
 void fill_problem(struct fill *f, const char *name, const char *format, ...)
 {
 	va_list ap;
@@ -80,9 +102,8 @@ void fill_problem(struct fill *f, const char *name, const char *format, ...)
 	progress_clear(f->progress);
 	print_path(f, name);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	print_text(format, ap);
 	va_end(ap);
-	putc('\n', stderr);
 }
 
 void fill_warn(struct fill *f, const char *name, const char *what)
@@ -100,9 +121,8 @@ void fill_note(struct fill *f, const char *format, ...)
 	print_source(f);
 	fputs(": ", stderr);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	print_text(format, ap);
 	va_end(ap);
-	putc('\n', stderr);
 }
 
 void fill_error(struct fill *f, const char *name, int err)
@@ -146,7 +166,9 @@ static void measure(struct fill *f)
 
 	h2_fs_get_stats(f->fs, &stats);
 	reserve = stats.total_bytes / RESERVE_DIVISOR;
-	reserve = reserve < RESERVE_MIN ? RESERVE_MIN : reserve > RESERVE_MAX ? RESERVE_MAX : reserve;
+	reserve = reserve < RESERVE_MIN   ? RESERVE_MIN
+		  : reserve > RESERVE_MAX ? RESERVE_MAX
+					  : reserve;
 	f->free_space = stats.free_bytes > reserve ? stats.free_bytes - reserve : 0;
 	if (f->free_space < SPACE_MIN)
 		f->free_space = SPACE_MIN;
@@ -193,8 +215,7 @@ static void choose_times(const struct fill *f, const struct fill_object *o, stru
 	set->btime_us = o->times & FILL_BTIME ? o->btime_us : now;
 }
 
-static int set_attributes(const struct fill *f, struct h2_inode *inode,
-			  const struct fill_object *o)
+static int set_attributes(const struct fill *f, struct h2_inode *inode, const struct fill_object *o)
 {
 	struct h2_set_attr set = {
 		.valid = H2_SET_MODE | H2_SET_UID | H2_SET_GID | H2_SET_ATIME | H2_SET_MTIME |
@@ -473,7 +494,8 @@ void fill_add_link(struct fill *f, const char *name, uint64_t inum, uint64_t cti
 	prepare(f, INODE_MEMORY, NAME_SPACE);
 	err = h2_inode_get(f->pfs, inum, &inode);
 	if (!err)
-		err = add_name(f, name, inode, f->options->fixed_time ? f->options->now_us : ctime_us);
+		err = add_name(f, name, inode,
+			       f->options->fixed_time ? f->options->now_us : ctime_us);
 	if (err)
 		fill_error(f, name, err);
 	else
@@ -527,11 +549,11 @@ static void tell_losses(struct fill *f)
 			  "extended attributes and ACLs have no place in the filesystem; %" PRIu64
 			  " objects have some, which are left out",
 			  f->xattrs);
-	if (f->early > 0)
+	if (f->times > 0)
 		fill_note(f,
-			  "times before 1970 have no place in the filesystem; %" PRIu64
-			  " objects get 1970 instead",
-			  f->early);
+			  "times before 1970 or after the year 586524 have no place in the "
+			  "filesystem; %" PRIu64 " objects get the nearest instead",
+			  f->times);
 }
 
 static int begin(struct fill *f, const char *label)
@@ -553,7 +575,11 @@ static int begin(struct fill *f, const char *label)
 bool fill_pfs(struct h2_fs *fs, const char *label, const struct fill_options *options,
 	      struct fill_counts *counts)
 {
-	struct fill f = {.options = options, .fs = fs, .progress = progress_new()};
+	struct fill f = {
+		.options = options,
+		.fs = fs,
+		.progress = options->quiet ? NULL : progress_new(),
+	};
 	struct stat st;
 	int err = begin(&f, label);
 

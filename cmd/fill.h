@@ -24,6 +24,7 @@ struct fill_options {
 	const char *program; /* for messages */
 	const char *source;  /* a directory, an archive, or "-": an archive on standard input */
 	uint64_t now_us;     /* when the filesystem is made, since 1970 */
+	bool quiet;          /* no progress line */
 	bool fixed_time;     /* now_us is SOURCE_DATE_EPOCH: no time may be later or differ */
 	const volatile sig_atomic_t *interrupted; /* set when it is to stop */
 
@@ -50,15 +51,15 @@ struct fill_counts {
 #define FILL_BTIME 0x8u
 
 struct fill_object {
-	uint8_t type;                                      /* enum h2_object_type */
-	uint32_t mode;                                     /* 07777 */
+	uint8_t type;  /* enum h2_object_type */
+	uint32_t mode; /* 07777 */
 	uint32_t uid, gid;
-	uint32_t rmajor, rminor;                           /* device nodes */
-	const char *target;                                /* symlinks */
-	uint64_t size;                                     /* regular files: bytes */
-	uint32_t uflags;                                   /* MF 6.6 */
-	unsigned times;                                    /* FILL_...: which are known */
-	uint64_t atime_us, mtime_us, ctime_us, btime_us;   /* since 1970 */
+	uint32_t rmajor, rminor;                         /* device nodes */
+	const char *target;                              /* symlinks */
+	uint64_t size;                                   /* regular files: bytes */
+	uint32_t uflags;                                 /* MF 6.6 */
+	unsigned times;                                  /* FILL_...: which are known */
+	uint64_t atime_us, mtime_us, ctime_us, btime_us; /* since 1970 */
 };
 
 struct fill_level { /* a directory on the way to where objects are being made */
@@ -88,7 +89,7 @@ struct fill {
 	uint64_t problems; /* objects that could not be stored */
 	bool fatal;        /* nothing can be stored any more */
 	uint64_t xattrs;   /* objects with what cannot be stored */
-	uint64_t early;    /* objects with times before 1970 */
+	uint64_t times;    /* objects with times that cannot be stored */
 
 	/* what was done since the last commit, at most */
 	uint64_t done_memory, done_space; /* bytes */
@@ -126,6 +127,9 @@ __attribute__((format(printf, 2, 3))) void fill_note(struct fill *f, const char 
 void fill_error(struct fill *f, const char *name, int err);
 
 void *fill_alloc(void *memory); /* exits if it is NULL */
+
+/* A time as it is stored, in microseconds since 1970; *outside is set where it must be another. */
+uint64_t fill_time(int64_t seconds, uint32_t ns, bool *outside);
 
 /* ---- objects, in the present directory: at first the root ---- */
 

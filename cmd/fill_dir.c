@@ -58,18 +58,14 @@ static uint32_t uflags_of(uint64_t attributes)
 	return uflags;
 }
 
-static uint64_t time_of(const struct statx_timestamp *t, bool *early)
+static uint64_t time_of(const struct statx_timestamp *t, bool *outside)
 {
-	if (t->tv_sec < 0) {
-		*early = true;
-		return 0;
-	}
-	return (uint64_t)t->tv_sec * 1000000 + t->tv_nsec / 1000;
+	return fill_time(t->tv_sec, t->tv_nsec, outside);
 }
 
 static struct fill_object object_of(struct fill *f, const struct statx *st)
 {
-	bool early = false;
+	bool outside = false;
 	struct fill_object o = {
 		.type = type_of(st->stx_mode),
 		.mode = st->stx_mode & 07777,
@@ -78,9 +74,9 @@ static struct fill_object object_of(struct fill *f, const struct statx *st)
 		.size = S_ISREG(st->stx_mode) ? st->stx_size : 0,
 		.uflags = uflags_of(st->stx_attributes),
 		.times = FILL_ATIME | FILL_MTIME | FILL_CTIME,
-		.atime_us = time_of(&st->stx_atime, &early),
-		.mtime_us = time_of(&st->stx_mtime, &early),
-		.ctime_us = time_of(&st->stx_ctime, &early),
+		.atime_us = time_of(&st->stx_atime, &outside),
+		.mtime_us = time_of(&st->stx_mtime, &outside),
+		.ctime_us = time_of(&st->stx_ctime, &outside),
 	};
 
 	if (S_ISCHR(st->stx_mode) || S_ISBLK(st->stx_mode)) {
@@ -89,9 +85,9 @@ static struct fill_object object_of(struct fill *f, const struct statx *st)
 	}
 	if (st->stx_mask & STATX_BTIME) {
 		o.times |= FILL_BTIME;
-		o.btime_us = time_of(&st->stx_btime, &early);
+		o.btime_us = time_of(&st->stx_btime, &outside);
 	}
-	f->early += early;
+	f->times += outside;
 	return o;
 }
 
@@ -235,14 +231,14 @@ static void take_object(struct source *s, const struct ahead_object *ahead)
 	uint64_t inum;
 
 	if (ahead->output) {
-		fill_note(f, "%s is the new filesystem itself, and left out", ahead->name);
+		fill_warn(f, ahead->name, "is the new filesystem itself, and left out");
 		return;
 	}
 	inum = ahead->st.stx_nlink > 1 ? fill_find_file(f, file_of(&ahead->st)) : 0;
 	if (inum != 0 && f->problems == 0) {
-		bool early;
+		bool outside;
 
-		fill_add_link(f, ahead->name, inum, time_of(&ahead->st.stx_ctime, &early));
+		fill_add_link(f, ahead->name, inum, time_of(&ahead->st.stx_ctime, &outside));
 	} else {
 		make_object(s, ahead);
 	}

@@ -11,6 +11,7 @@
 #include <hammer2/mkfs.h>
 #include <hammer2/volume.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <linux/fs.h>
 #include <nettle/sha2.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -104,8 +106,10 @@ static void usage(FILE *to)
 {
 	fputs("usage: mkfs.hammer2 [options] DEVICE...\n"
 	      "Make a HAMMER2 filesystem on one or several block devices or image files.\n\n"
-	      "  -d, --fill SOURCE    fill it from a directory or an archive (\"-\": from standard\n"
-	      "                       input). An image without a size becomes as small as possible\n"
+	      "  -d, --fill SOURCE    fill it from a directory or an archive (\"-\": from "
+	      "standard\n"
+	      "                       input). An image without a size becomes as small as "
+	      "possible\n"
 	      "  -L, --label LABEL    a PFS besides LOCAL; up to three; \"none\": LOCAL alone.\n"
 	      "                       Default: BOOT, ROOT or DATA by the device's last letter\n"
 	      "  -U, --uuid UUID      the filesystem's id; all other ids follow from it\n"
@@ -345,6 +349,25 @@ static int protect(struct request *r, unsigned i)
 	return EXIT_MADE;
 }
 
+/* How large the empty file can be, at most IMAGE_MAX. Returns 0 or an error. */
+static int find_image_max(int fd, uint64_t *size)
+{
+	struct stat st;
+
+	/* Somebody else may be making something of it. */
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size > 0)
+		return -EBUSY;
+	for (*size = IMAGE_MAX; *size > IMAGE_MIN; *size /= 2) {
+		if (ftruncate(fd, (off_t)*size) == 0)
+			break;
+	}
+	return ftruncate(fd, 0) == 0 ? 0 : -errno;
+}
+
 /*
  * An image that is to be as small as its contents allow begins with all the room that its
  * filesystem gives it.
@@ -352,24 +375,23 @@ static int protect(struct request *r, unsigned i)
 static int choose_smallest(struct request *r, uint64_t *size)
 {
 	const char *path = r->targets[0].path;
-	int fd;
+	int err, fd;
 
 	if (r->dry_run) {
 		complain(r, "", "option -n: the size follows from the contents; give one with -s");
 		return EXIT_USAGE;
 	}
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	for (*size = IMAGE_MAX; fd >= 0 && *size > IMAGE_MIN; *size /= 2) {
-		if (ftruncate(fd, (off_t)*size) == 0)
-			break;
-	}
-	if (fd < 0 || ftruncate(fd, 0) < 0) {
-		complain(r, path, strerror(errno));
-		if (fd >= 0)
-			close(fd);
+	err = fd < 0 ? -errno : find_image_max(fd, size);
+	if (fd >= 0)
+		close(fd);
+	/* It is made again when everything else is found to be right. */
+	if (r->missing[0])
+		unlink(path);
+	if (err) {
+		complain(r, path, strerror(-err));
 		return EXIT_FAILED;
 	}
-	close(fd);
 	r->smallest = true;
 	r->targets[0].create = true;
 	if (r->options.boot_bytes == 0)
@@ -531,16 +553,28 @@ static void json_plan(const struct request *r, const struct h2_mkfs_plan *p)
 
 /* ---- putting it together ---- */
 
-static uint64_t creation_time_us(bool *fixed)
+/* When the filesystem is made; false: that is not a number. */
+static bool choose_time(struct request *r)
 {
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
 	struct timespec now;
+	uint64_t seconds;
+	char *end;
 
-	*fixed = epoch && *epoch;
-	if (*fixed)
-		return strtoull(epoch, NULL, 10) * 1000000;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	r->fixed_time = epoch && *epoch;
+	if (!r->fixed_time) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		r->options.time_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+		return true;
+	}
+	errno = 0;
+	seconds = strtoull(epoch, &end, 10);
+	if (*epoch < '0' || *epoch > '9' || *end || errno || seconds > UINT64_MAX / 1000000) {
+		complain(r, "SOURCE_DATE_EPOCH", "not a number of seconds since 1970");
+		return false;
+	}
+	r->options.time_us = seconds * 1000000;
+	return true;
 }
 
 /* DragonFly's rule for a filesystem without labels, MF 11.6. */
@@ -582,6 +616,7 @@ static bool fill(struct request *r, struct h2_build *build, const char *label)
 		.program = r->program,
 		.source = r->source,
 		.now_us = r->options.time_us,
+		.quiet = r->quiet,
 		.fixed_time = r->fixed_time,
 		.interrupted = &interrupted,
 	};
@@ -592,13 +627,16 @@ static bool fill(struct request *r, struct h2_build *build, const char *label)
 		struct stat st;
 
 		if (stat(r->targets[i].path, &st) == 0 && S_ISREG(st.st_mode))
-			how.outputs[how.output_count++] =
-				(struct fill_file){.dev = st.st_dev, .ino = st.st_ino};
+			how.outputs[how.output_count++] = (struct fill_file){.dev = st.st_dev,
+									     .ino = st.st_ino};
 	}
 	if (h2_fs_open(h2_build_volumes(build), &to, &fs) != 0)
 		return false;
 	good = fill_pfs(fs, label, &how, &r->counts);
-	return h2_fs_close(fs) == 0 && good;
+	if (good)
+		return h2_fs_close(fs) == 0;
+	h2_fs_abandon(fs);
+	return false;
 }
 
 /* What is told about a volume that was cut to its contents. */
@@ -606,14 +644,51 @@ static void update_plan(struct h2_mkfs_plan *plan, const struct h2_volume_header
 {
 	plan->volume_sizes[0] = plan->total_bytes = header->volu_size;
 	plan->free_bytes = header->allocator_size;
-	plan->reserved_bytes =
-		plan->total_bytes - plan->free_bytes - plan->boot_bytes - plan->aux_bytes;
+	plan->reserved_bytes = plan->total_bytes - plan->free_bytes - plan->boot_bytes -
+			       plan->aux_bytes;
 }
 
-/* Files that were made for nothing go away again. */
-static void remove_files(const struct request *r)
+/* Cut a file to its filesystem, durably. */
+static bool cut_file(const struct request *r, const char *path, uint64_t size)
 {
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	bool good = fd >= 0 && ftruncate(fd, (off_t)size) == 0 && fsync(fd) == 0;
+
+	if (!good)
+		complain(r, path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+/* The names of the files that were made are durable as well. */
+static bool sync_names(const struct request *r)
+{
+	bool good = true;
+
 	for (unsigned i = 0; i < r->count; i++) {
+		char *copy = r->missing[i] ? fill_alloc(strdup(r->targets[i].path)) : NULL;
+		int fd;
+
+		if (!copy)
+			continue;
+		fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		/* Not all filesystems know how, and not everybody may read the directory. */
+		if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL) {
+			complain(r, r->targets[i].path, strerror(errno));
+			good = false;
+		}
+		if (fd >= 0)
+			close(fd);
+		free(copy);
+	}
+	return good;
+}
+
+/* Files that were made for nothing go away again; of those in use somebody else makes something. */
+static void remove_files(const struct request *r, int err)
+{
+	for (unsigned i = 0; i < r->count && err != -EBUSY; i++) {
 		const char *path = r->targets[i].path;
 
 		if (r->missing[i])
@@ -623,39 +698,60 @@ static void remove_files(const struct request *r)
 	}
 }
 
+/* A source that cannot be had is no reason to overwrite anything. */
+static int look_at_source(const struct request *r)
+{
+	if (!r->source || strcmp(r->source, "-") == 0 || access(r->source, R_OK) == 0)
+		return EXIT_MADE;
+	complain(r, r->source, strerror(errno));
+	return EXIT_FAILED;
+}
+
 static int make_filled(struct request *r, struct h2_mkfs_plan *plan)
 {
 	const char *label = plan->labels[plan->label_count > 1 ? 1 : 0];
 	struct h2_volume_header header;
 	struct h2_build *build;
 	bool good;
+	int err;
 
 	catch_signals();
-	if (h2_build_begin(plan, &r->options, r->targets, &build) != 0)
+	err = h2_build_begin(plan, &r->options, r->targets, &build);
+	if (err) {
+		remove_files(r, err);
 		return EXIT_FAILED;
+	}
 	good = fill(r, build, label) && h2_build_finish(build, r->smallest, &header) == 0;
 	if (good && r->smallest) {
-		good = truncate(r->targets[0].path, (off_t)header.volu_size) == 0;
-		if (!good)
-			complain(r, r->targets[0].path, strerror(errno));
+		good = cut_file(r, r->targets[0].path, header.volu_size);
 		update_plan(plan, &header);
 	}
 	if (good)
 		r->left_bytes = header.allocator_free;
 	else
-		remove_files(r);
+		remove_files(r, 0);
 	h2_build_close(build);
 	if (!good)
-		complain(r, "", interrupted ? "interrupted; no filesystem was made"
-					    : "no filesystem was made");
+		complain(r, "",
+			 interrupted ? "interrupted; no filesystem was made"
+				     : "no filesystem was made");
 	return good ? EXIT_MADE : EXIT_FAILED;
+}
+
+static int make_empty(struct request *r, const struct h2_mkfs_plan *plan)
+{
+	int err = h2_mkfs_write(plan, &r->options, r->targets);
+
+	if (err)
+		remove_files(r, err);
+	return err ? EXIT_FAILED : EXIT_MADE;
 }
 
 static int make(struct request *r)
 {
 	uint64_t sizes[H2_VOLUMES_MAX];
 	struct h2_mkfs_plan plan;
-	int code = EXIT_MADE;
+	int code = look_at_source(r);
 
 	for (unsigned i = 0; i < r->count && code == EXIT_MADE; i++)
 		code = look_at(r, i);
@@ -672,9 +768,9 @@ static int make(struct request *r)
 		if (r->targets[i].create)
 			r->targets[i].size = plan.volume_sizes[i];
 	}
-	if (!r->dry_run && r->source)
-		code = make_filled(r, &plan);
-	else if (!r->dry_run && h2_mkfs_write(&plan, &r->options, r->targets) != 0)
+	if (!r->dry_run)
+		code = r->source ? make_filled(r, &plan) : make_empty(r, &plan);
+	if (code == EXIT_MADE && !r->dry_run && !sync_names(r))
 		code = EXIT_FAILED;
 	if (code != EXIT_MADE)
 		return code;
@@ -697,7 +793,8 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	r.options.labels = r.labels;
-	r.options.time_us = creation_time_us(&r.fixed_time);
+	if (!choose_time(&r))
+		return EXIT_USAGE;
 	r.options.uuid = make_uuid;
 	r.options.uuid_user = &r;
 	r.options.report = on_report;

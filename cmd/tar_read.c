@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 
 #define LIBRARY "libarchive.so.13"
 #define READ_SIZE ((size_t)1 << 20)
+#define INPUT_WAIT_MS 200 /* how soon an interruption is noticed */
 #define PIECE_BLOCKS (FILL_PIECE / H2_LOGICAL_BLOCK)
 
 /* The functions that we call, by name. mtree is left out: it reads files that it names. */
@@ -38,12 +40,14 @@
 	F(archive_read_support_format_tar)                                                         \
 	F(archive_read_support_format_xar)                                                         \
 	F(archive_read_support_format_zip)                                                         \
+	F(archive_read_open)                                                                       \
 	F(archive_read_open_fd)                                                                    \
 	F(archive_read_open_filename)                                                              \
 	F(archive_read_next_header)                                                                \
 	F(archive_read_data_block)                                                                 \
 	F(archive_read_free)                                                                       \
 	F(archive_error_string)                                                                    \
+	F(archive_set_error)                                                                       \
 	F(archive_entry_pathname)                                                                  \
 	F(archive_entry_hardlink)                                                                  \
 	F(archive_entry_symlink)                                                                   \
@@ -78,7 +82,7 @@ struct library {
 #undef MEMBER
 };
 
-struct piece { /* contents on their way to a file */
+struct piece {           /* contents on their way to a file */
 	uint8_t *buf;    /* FILL_PIECE bytes; zeros where nothing came */
 	uint64_t offset; /* in the file, a multiple of FILL_PIECE */
 	bool filled[PIECE_BLOCKS];
@@ -90,6 +94,7 @@ struct reader {
 	struct library lib;
 	struct archive *archive;
 	struct piece piece;
+	uint8_t *input;          /* READ_SIZE bytes of standard input; NULL: libarchive reads */
 	bool told_root, told_up; /* that names were cut */
 };
 
@@ -115,7 +120,8 @@ static bool load_library(struct reader *r)
 		void *address = dlsym(r->lib.handle, functions[i].name);
 
 		if (!address) {
-			fill_problem(r->fill, NULL, LIBRARY " has no function %s; install a newer one",
+			fill_problem(r->fill, NULL,
+				     LIBRARY " has no function %s; install a newer one",
 				     functions[i].name);
 			return false;
 		}
@@ -246,41 +252,43 @@ static uint8_t type_of(unsigned filetype)
 	}
 }
 
-static uint64_t time_of(time_t seconds, long ns, bool *early)
+static uint64_t time_of(time_t seconds, long ns, bool *outside)
 {
-	if (seconds < 0) {
-		*early = true;
-		return 0;
-	}
-	return (uint64_t)seconds * 1000000 + (uint64_t)ns / 1000;
+	return fill_time(seconds, ns > 0 ? (uint32_t)ns : 0, outside);
 }
 
 static void take_times(struct reader *r, struct archive_entry *e, struct fill_object *o)
 {
 	struct library *lib = &r->lib;
-	bool early = false;
+	bool outside = false;
 
 	if (lib->archive_entry_atime_is_set(e)) {
 		o->times |= FILL_ATIME;
 		o->atime_us = time_of(lib->archive_entry_atime(e), lib->archive_entry_atime_nsec(e),
-				      &early);
+				      &outside);
 	}
 	if (lib->archive_entry_mtime_is_set(e)) {
 		o->times |= FILL_MTIME;
 		o->mtime_us = time_of(lib->archive_entry_mtime(e), lib->archive_entry_mtime_nsec(e),
-				      &early);
+				      &outside);
 	}
 	if (lib->archive_entry_ctime_is_set(e)) {
 		o->times |= FILL_CTIME;
 		o->ctime_us = time_of(lib->archive_entry_ctime(e), lib->archive_entry_ctime_nsec(e),
-				      &early);
+				      &outside);
 	}
 	if (lib->archive_entry_birthtime_is_set(e)) {
 		o->times |= FILL_BTIME;
 		o->btime_us = time_of(lib->archive_entry_birthtime(e),
-				      lib->archive_entry_birthtime_nsec(e), &early);
+				      lib->archive_entry_birthtime_nsec(e), &outside);
 	}
-	r->fill->early += early;
+	r->fill->times += outside;
+}
+
+/* Some archives write 4294967294 as -2; anything else outside of 32 bits has no place. */
+static bool is_owner(int64_t id)
+{
+	return id >= INT32_MIN && id <= UINT32_MAX;
 }
 
 static uint32_t uflags_of(struct reader *r, struct archive_entry *e)
@@ -391,9 +399,9 @@ static void copy_contents(struct reader *r, const char *name, struct h2_inode *i
 		size_t len;
 
 		got = r->lib.archive_read_data_block(r->archive, &bytes, &len, &offset);
-		if (got == ARCHIVE_EOF)
+		if (got == ARCHIVE_EOF || !fill_goes_on(r->fill))
 			break;
-		if (got < ARCHIVE_WARN) {
+		if (got != ARCHIVE_OK && got != ARCHIVE_WARN) {
 			fill_problem(r->fill, name, "cannot be read: %s", archive_error(r));
 			ok = false;
 		} else if (len > 0) {
@@ -441,8 +449,8 @@ static void take_link(struct reader *r, const char *name, const char *target, st
 	uint64_t inum = find_target(r, target);
 
 	if (inum == 0) {
-		fill_problem(r->fill, name, "is a link to %s, which the archive does not have before it",
-			     target);
+		fill_problem(r->fill, name,
+			     "is a link to %s, which the archive does not have before it", target);
 		return;
 	}
 	fill_add_link(r->fill, name, inum, 0);
@@ -484,6 +492,13 @@ static void take(struct reader *r, struct archive_entry *e)
 		fill_problem(r->fill, NULL, "an object's name cannot be read");
 		return;
 	}
+	if (!is_owner(r->lib.archive_entry_uid(e)) || !is_owner(r->lib.archive_entry_gid(e))) {
+		fill_problem(r->fill, NULL,
+			     "%s: the number of its owner or group has no place in "
+			     "the filesystem",
+			     path);
+		return;
+	}
 	o = object_of(r, e);
 	parts = split(safe_part(r, path));
 	if (o.type == H2_OBJECT_DIRECTORY && !target) {
@@ -507,18 +522,60 @@ static void take_all(struct reader *r)
 		struct archive_entry *e;
 		int got = r->lib.archive_read_next_header(r->archive, &e);
 
-		if (got == ARCHIVE_EOF)
+		if (got == ARCHIVE_EOF || !fill_goes_on(r->fill))
 			return;
-		if (got < ARCHIVE_WARN) {
+		if (got != ARCHIVE_OK && got != ARCHIVE_WARN) {
+			/* Of "try again" as well: there is no entry, but the next one may be good. */
 			fill_problem(r->fill, NULL, "%s", archive_error(r));
 			if (got == ARCHIVE_FATAL)
 				return;
 			continue;
 		}
-		if (got != ARCHIVE_OK)
+		if (got == ARCHIVE_WARN)
 			fill_note(r->fill, "%s", archive_error(r));
 		take(r, e);
 	}
+}
+
+/* ---- standard input ---- */
+
+/*
+ * Nobody knows when the next bytes come: libarchive would go on waiting for them when we are
+ * interrupted.
+ */
+static la_ssize_t read_input(struct archive *a, void *user, const void **bytes)
+{
+	struct reader *r = user;
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+
+	while (!*r->fill->options->interrupted) {
+		ssize_t n;
+
+		if (poll(&input, 1, INPUT_WAIT_MS) <= 0)
+			continue;
+		n = read(STDIN_FILENO, r->input, READ_SIZE);
+		if (n >= 0) {
+			*bytes = r->input;
+			return n;
+		}
+		if (errno != EINTR && errno != EAGAIN) {
+			r->lib.archive_set_error(a, errno, "%s", strerror(errno));
+			return -1;
+		}
+	}
+	r->lib.archive_set_error(a, EINTR, "interrupted");
+	return -1;
+}
+
+static int open_input(struct reader *r)
+{
+	struct stat st;
+
+	/* A file can be read in any order, which some formats need. */
+	if (fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode))
+		return r->lib.archive_read_open_fd(r->archive, STDIN_FILENO, READ_SIZE);
+	r->input = fill_alloc(malloc(READ_SIZE));
+	return r->lib.archive_read_open(r->archive, r, NULL, read_input, NULL);
 }
 
 /* ---- start and end ---- */
@@ -544,9 +601,9 @@ static bool open_archive(struct reader *r)
 	lib->archive_read_support_format_tar(a);
 	lib->archive_read_support_format_xar(a);
 	lib->archive_read_support_format_zip(a);
-	got = strcmp(source, "-") == 0 ? lib->archive_read_open_fd(a, STDIN_FILENO, READ_SIZE)
+	got = strcmp(source, "-") == 0 ? open_input(r)
 				       : lib->archive_read_open_filename(a, source, READ_SIZE);
-	if (got != ARCHIVE_OK)
+	if (got != ARCHIVE_OK && fill_goes_on(r->fill))
 		fill_problem(r->fill, NULL, "%s", archive_error(r));
 	return got == ARCHIVE_OK;
 }
@@ -563,6 +620,7 @@ void fill_from_archive(struct fill *f)
 	if (r.archive)
 		r.lib.archive_read_free(r.archive);
 	free(r.piece.buf);
+	free(r.input);
 	if (r.lib.handle)
 		dlclose(r.lib.handle);
 }
