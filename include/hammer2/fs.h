@@ -43,6 +43,13 @@ struct h2_fs_options {
 		commit_seconds; /* commit changes not older than this by itself; 0: only when told */
 	bool hold_commits;      /* commit in h2_fs_sync() and h2_fs_close() only: else -ENOSPC */
 	bool no_dedup;          /* do not look for blocks that are stored already */
+	bool no_threads;        /* store file contents in the callers' threads only */
+	/*
+	 * The time for the inodes that change, microseconds since 1970; NULL: the system's. With
+	 * this and no_threads, the same calls give the same writes in the same order.
+	 */
+	uint64_t (*now_us)(void *user);
+	void *now_user;
 };
 
 /*

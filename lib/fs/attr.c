@@ -29,7 +29,7 @@ static void clear_privileges(struct h2_inode_meta *m)
 static int apply(struct h2_inode *inode, const struct h2_set_attr *set)
 {
 	struct h2_inode_meta *m = &inode->meta;
-	uint64_t now = h2_now_us();
+	uint64_t now = h2_now_us(h2_inode_fs(inode));
 
 	if (m->uflags & UFLAGS_FIXED && !(set->valid & H2_SET_UFLAGS))
 		return -EPERM;

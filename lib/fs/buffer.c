@@ -556,10 +556,12 @@ static void run_task(void *context, void *task)
 	atomic_fetch_sub(&fs->drains, 1);
 }
 
-int h2_buffers_start(struct h2_fs *fs)
+int h2_buffers_start(struct h2_fs *fs, bool no_threads)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
+	if (no_threads)
+		return 0;
 	fs->pool_threads = cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (unsigned)cpus;
 	return h2_pool_new(fs->pool_threads, sizeof(enum task_kind), 4 * THREADS_MAX, run_task, fs,
 			   &fs->pool);
@@ -567,7 +569,7 @@ int h2_buffers_start(struct h2_fs *fs)
 
 static void push_tasks(struct h2_fs *fs, enum task_kind kind, unsigned count)
 {
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; fs->pool && i < count; i++) {
 		atomic_fetch_add(&fs->drains, 1);
 		if (!h2_pool_push(fs->pool, &kind))
 			atomic_fetch_sub(&fs->drains, 1);
@@ -610,7 +612,8 @@ int h2_buffers_drain(struct h2_fs *fs, bool closed)
 		push_tasks(fs, closed ? TASK_CLOSED : TASK_ALL, fs->pool_threads - 1);
 	(void)drain(fs, closed, never_enough);
 	atomic_store(&fs->committing, true);
-	h2_pool_wait(fs->pool);
+	if (fs->pool)
+		h2_pool_wait(fs->pool);
 	atomic_store(&fs->committing, false);
 	/* Buffers whose task met a closing gate: they come with the next call. */
 	return h2_txn_error(fs->txn);

@@ -83,6 +83,8 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	if (!h2_volumes_writable(fs->volumes))
 		return -EROFS;
 	fs->hold_commits = options->hold_commits;
+	fs->now_us = options->now_us;
+	fs->now_user = options->now_user;
 	fs->dirty_limit = options->dirty_bytes ? options->dirty_bytes : H2_DIRTY_DEFAULT;
 	fs->store_limit = options->store_bytes ? options->store_bytes : fs->dirty_limit / 2;
 	err = prepare_super_root(fs);
@@ -94,7 +96,7 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	if (!err)
 		err = h2_fs_recover(fs);
 	if (!err)
-		err = h2_buffers_start(fs);
+		err = h2_buffers_start(fs, options->no_threads);
 	if (!err && !options->no_dedup) {
 		fs->dedup = h2_dedup_new();
 		err = fs->dedup ? 0 : -ENOMEM;

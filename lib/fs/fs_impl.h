@@ -40,10 +40,12 @@ struct h2_fs {
 	bool hold_commits;  /* also when the limit is passed */
 	struct h2_space *space;
 	struct h2_txn *txn; /* NULL: read-only */
-	struct h2_pool *pool;
+	struct h2_pool *pool; /* NULL: callers store what they write */
 	unsigned pool_threads;
 	struct h2_dedup *dedup; /* NULL: off */
 	struct h2_bulkfree *bulkfree;
+	uint64_t (*now_us)(void *user); /* NULL: the system's clock */
+	void *now_user;
 
 	/* changed with the gate closed only */
 	struct h2_blockref super_ref; /* of the super-root inode */
@@ -270,7 +272,7 @@ int h2_inode_check_change(const struct h2_inode *inode);
 int h2_inode_prepare(struct h2_inode *inode);
 
 /* Microseconds since 1970. */
-uint64_t h2_now_us(void);
+uint64_t h2_now_us(const struct h2_fs *fs);
 
 /* What tree changes of the inode need. */
 struct h2_tree_change h2_inode_change(struct h2_inode *inode);
@@ -293,8 +295,11 @@ int h2_dirent_find(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_
 
 #define H2_BUFFER_ALIGN 4096u
 
-/* Start the threads that write buffers. Returns 0, -ENOMEM, or the error of making threads. */
-int h2_buffers_start(struct h2_fs *fs);
+/*
+ * Start the threads that write buffers, unless there shall be none. Returns 0, -ENOMEM, or the error
+ * of making threads.
+ */
+int h2_buffers_start(struct h2_fs *fs, bool no_threads);
 
 /* The buffer of the logical block at key, or NULL. Lock held for reading. */
 struct h2_buffer *h2_buffer_find(const struct h2_inode *inode, uint64_t key);

@@ -83,7 +83,7 @@ static bool is_dir(const struct h2_inode *inode)
 
 static void touch_dir(struct h2_inode *dir)
 {
-	dir->meta.mtime = dir->meta.ctime = h2_now_us();
+	dir->meta.mtime = dir->meta.ctime = h2_now_us(h2_inode_fs(dir));
 	h2_inode_dirty(dir);
 }
 
@@ -286,7 +286,7 @@ static int check_inode_quota(const struct h2_pfs *pfs)
 static int make_inode(struct h2_inode *dir, const struct h2_new *n, struct h2_inode **inodep)
 {
 	unsigned check = h2_metadata_check((unsigned)dir->meta.check_algo << 4);
-	uint64_t now = h2_now_us();
+	uint64_t now = h2_now_us(h2_inode_fs(dir));
 	struct h2_inode_meta m = {
 		.version = 1,
 		.rmajor = n->rmajor,
@@ -453,7 +453,7 @@ static int link_locked(struct h2_inode *dir, const char *name, size_t len, struc
 	inode->gone = false;
 	inode->unnamed = false;
 	inode->meta.nlinks++;
-	inode->meta.ctime = h2_now_us();
+	inode->meta.ctime = h2_now_us(h2_inode_fs(inode));
 	h2_inode_dirty(inode);
 	touch_dir(dir);
 	return 0;
@@ -494,7 +494,7 @@ static void lose_name(struct h2_inode *inode)
 	} else {
 		inode->meta.nlinks--;
 	}
-	inode->meta.ctime = h2_now_us();
+	inode->meta.ctime = h2_now_us(h2_inode_fs(inode));
 	h2_inode_dirty(inode);
 }
 
@@ -681,7 +681,7 @@ static void set_parent(struct h2_inode *inode, const struct h2_inode *dir)
 {
 	lock(inode);
 	inode->meta.iparent = dir->meta.inum;
-	inode->meta.ctime = h2_now_us();
+	inode->meta.ctime = h2_now_us(h2_inode_fs(inode));
 	h2_inode_dirty(inode);
 	unlock(inode);
 }

@@ -215,7 +215,7 @@ static int check_file(const struct h2_inode *inode)
 
 static void touch_times(struct h2_inode *inode)
 {
-	inode->meta.mtime = inode->meta.ctime = h2_now_us();
+	inode->meta.mtime = inode->meta.ctime = h2_now_us(h2_inode_fs(inode));
 }
 
 /* Whether the PFS's quota has room, BS 6.1 offsets 0B0 and 0C0 of the inode. */
