@@ -36,9 +36,13 @@ struct options {
 	size_t cache_bytes; /* 0: the library's default */
 	uint64_t min_mirror_tid, min_modify_tid;
 	const char *label;  /* NULL: none */
+	const char *ops;    /* NULL: none */
 	const char *owner;  /* NULL: none */
 	const char *path;   /* NULL: none */
 	const char *script; /* NULL: none */
+	const char *setup;  /* NULL: none */
+	const char *seed;   /* NULL: none */
+	int seconds;        /* -1: none given */
 };
 
 /* One call of the program. */
@@ -104,6 +108,7 @@ void *must_alloc(void *memory);
 /* ---- the verbs; each returns an exit code ---- */
 
 int verb_cat(struct call *call);
+int verb_crashtest(struct call *call);
 int verb_dhash(struct call *call);
 int verb_edit(struct call *call);
 int verb_extract(struct call *call);

@@ -34,6 +34,10 @@ enum {
 	HAS_DRY_RUN = 1u << 21,
 	HAS_OWNER = 1u << 22,
 	HAS_SCRIPT = 1u << 23,
+	HAS_OPS = 1u << 24,
+	HAS_SECONDS = 1u << 25,
+	HAS_SEED = 1u << 26,
+	HAS_SETUP = 1u << 27,
 };
 
 #define HAS_VOLUME (HAS_HEADER | HAS_JSON | HAS_OFFSET | HAS_QUIET | HAS_VERBOSE)
@@ -75,6 +79,8 @@ static const struct verb {
 	{"edit", "SPEC COMMAND... | SPEC -f SCRIPT",
 	 "change files and directories: all commands, or nothing", verb_edit,
 	 (HAS_FILES & ~HAS_HEADER) | HAS_DRY_RUN | HAS_OWNER | HAS_SCRIPT, 1, -1, edit_usage},
+	{"crashtest", "", "try what power failures leave, on filesystems in memory", verb_crashtest,
+	 HAS_JSON | HAS_OPS | HAS_SECONDS | HAS_SEED | HAS_SETUP | HAS_THREADS, 0, 0},
 	{"hash", "NAME...", "the directory hash of names", verb_hash, HAS_JSON, 1, -1},
 	{"dhash", "NAME...", "the check code of the blocks of long names", verb_dhash, HAS_JSON, 1,
 	 -1},
@@ -119,12 +125,20 @@ static const struct opt {
 	 OPT_U64, TO(min_modify_tid), 0, UINT64_MAX},
 	{HAS_OFFSET, 0, "offset", "BYTES", "where the volume begins in its file", OPT_U64,
 	 TO(offset), 0, INT64_MAX},
+	{HAS_OPS, 0, "ops", "TEXT", "only these operations, as a violation shows them", OPT_TEXT,
+	 TO(ops), 0, 0},
 	{HAS_OWNER, 0, "owner", "USER[:GROUP]", "whose new files are (the user who runs this)",
 	 OPT_TEXT, TO(owner), 0, 0},
 	{HAS_PATH, 'p', "path", "PATH", "only that file or directory", OPT_TEXT, TO(path), 0, 0},
 	{HAS_QUIET, 'q', "quiet", NULL, "print less", OPT_FLAG, TO(quiet), 0, 0},
 	{HAS_RECURSIVE, 'R', "recursive", NULL, "subdirectories, too", OPT_FLAG, TO(recursive), 0,
 	 0},
+	{HAS_SECONDS, 0, "seconds", "N", "for how long (60); 0: until nothing is left to try",
+	 OPT_INT, TO(seconds), 0, INT32_MAX},
+	{HAS_SEED, 0, "seed", "N", "what all choices follow from (the time)", OPT_TEXT, TO(seed), 0,
+	 0},
+	{HAS_SETUP, 0, "setup", "TEXT", "on this kind of filesystem; with --ops", OPT_TEXT,
+	 TO(setup), 0, 0},
 	{HAS_TAR, 0, "tar", NULL, "write a tar stream (pax format) to standard output", OPT_FLAG,
 	 TO(tar), 0, 0},
 	{HAS_THREADS, 0, "threads", "N", "how many threads (one for each CPU, 2 to 16)", OPT_INT,
@@ -344,7 +358,7 @@ static int run_verb(const struct verb *verb, struct call *call)
 
 int main(int argc, char **argv)
 {
-	struct call call = {.argc = argc, .argv = argv};
+	struct call call = {.argc = argc, .argv = argv, .options = {.seconds = -1}};
 	const struct verb *verb = NULL;
 	unsigned given = 0;
 	int first;

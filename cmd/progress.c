@@ -58,6 +58,21 @@ void progress_free(struct progress *p)
 	free(p);
 }
 
+void progress_show(struct progress *p, const char *text)
+{
+	uint64_t now;
+
+	if (!p)
+		return;
+	now = now_ms();
+	if (now < p->next_ms)
+		return;
+	p->next_ms = now + EVERY_MS;
+	fprintf(stderr, "\r%s\033[K", text);
+	fflush(stderr);
+	p->shown = true;
+}
+
 void progress_update(struct progress *p, const char *phase, uint64_t done_bytes,
 		     uint64_t total_bytes)
 {

@@ -20,6 +20,9 @@ void progress_free(struct progress *progress); /* takes the line away */
 void progress_update(struct progress *progress, const char *phase, uint64_t done_bytes,
 		     uint64_t total_bytes);
 
+/* The same with any text in place of phase and bytes. */
+void progress_show(struct progress *progress, const char *text);
+
 /* Take the line away because something else is printed. It comes back with the next update. */
 void progress_clear(struct progress *progress);
 

@@ -145,14 +145,17 @@ def test_usage(bench):
                  ("info", "--no-such-option", "x"), ("info", "--header", "5", "x"),
                  ("info", "--header", "zero", "x"), ("show", "--depth", "0", "x"),
                  ("ls", "a", "b", "c"), ("extract", "x"),
-                 ("info", ":"), ("info", "--offset", "12Q", "x")):
+                 ("info", ":"), ("info", "--offset", "12Q", "x"),
+                 ("crashtest", "x"), ("crashtest", "--seed", "x"), ("crashtest", "--ops", "sync"),
+                 ("crashtest", "--setup", "32M", "--ops", "dance"),
+                 ("crashtest", "--setup", "1K1", "--ops", "sync")):
         done = bench.call(*args, expect=2)
         bench.check(f"{args}: a message", done.stderr)
         bench.equal(f"{args}: standard output", done.stdout, b"")
     bench.check("--help lists verbs", b"pfs-list" in bench.call("--help").stdout)
     bench.check("--version", re.match(rb"hammer2 \d+\.\d+", bench.call("--version").stdout))
     for verb in ("info", "volhdr", "show", "freemap", "pfs-list", "ls", "stat", "cat", "tree",
-                 "extract", "hash", "dhash"):
+                 "extract", "crashtest", "hash", "dhash"):
         done = bench.call(verb, "--help")
         bench.check(f"{verb} --help", done.stdout.startswith(b"usage: hammer2 " + verb.encode()))
 
@@ -175,6 +178,23 @@ def test_output_full(bench):
                               check=False)
     bench.equal("status", done.returncode, 1)
     bench.check("message", b"standard output" in done.stderr)
+
+
+def test_crashtest(bench):
+    """A seed or a list of operations is tried; the last line sums up."""
+    ops = ("--setup", "2056M prelude", "--ops", "create /A/x; sync; rename /A/x /B/x")
+    text = bench.call("crashtest", "--seed", "7", *ops).stdout.decode()
+    last = re.match(r"(\d+) states, 0 violations$", text.splitlines()[-1])
+    bench.check("last line", last)
+    found = bench.json("crashtest", "--seed", "7", *ops)
+    bench.equal("states in JSON", found["states"]["sum"], int(last[1]))
+    bench.equal("seed in JSON", found["seed"], 7)
+    for kind in ("kept", "lost", "subsets", "torn-512", "torn-4096", "shredded", "mixed", "distinct"):
+        bench.check(f"states: {kind}", found["states"][kind] > 0)
+    bench.equal("violations in JSON", (found["violations"], found["violation_texts"]), (0, []))
+    found = bench.json("crashtest", "--seed", "7", "--seconds", "1", "--threads", "2")
+    bench.check("sequences and filesystems", found["sequences"][0] > 0 and found["formats"] > 0)
+    bench.equal("violations", found["violations"], 0)
 
 
 def test_hash(bench):
