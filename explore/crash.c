@@ -26,7 +26,8 @@
 #define SECOND_OPS 3u
 #define REPEAT_ONE_IN 500u /* states that are verified although an equal one was */
 #define SHRINK_TRIES 300u
-#define SHRINK_SECONDS 30.0
+#define SHRINK_SECONDS 20.0
+#define SHRINK_MAX 3u /* violations; that takes time */
 #define LISTED_MAX 24u /* writes in a message */
 
 struct image { /* the filesystem that cases of a setup begin with */
@@ -833,7 +834,8 @@ void crash_explore(struct crasher *c, const struct crash_case *case_)
 	}
 	ops = without(case_->ops, 0, 0);
 	before_shrinking = *c->stats;
-	shrink(c, case_, &ops, &violation);
+	if (c->stats->violations <= SHRINK_MAX)
+		shrink(c, case_, &ops, &violation);
 	*c->stats = before_shrinking;
 	text = op_list_format(&ops);
 	all = must_print("%s  it is repeated by: hammer2 crashtest --setup \"%s\" --seed %" PRIu64

@@ -12,6 +12,7 @@
 #define RANDOM_OPS_MIN 20u
 #define RANDOM_OPS_MAX 150u
 #define SEQUENCES_PER_RUN 20u
+#define VIOLATIONS_ENOUGH 20u
 #define MIB (UINT64_C(1) << 20)
 
 const char *const explore_kind_names[EXPLORE_KINDS] = {
@@ -24,7 +25,7 @@ const char *const explore_kind_names[EXPLORE_KINDS] = {
 /* Where sequences are done: with one, two and four header copies, and on two volumes. */
 static const char *const sequence_setups[] = {
 	"32M prelude",         "2056M prelude", "6152M prelude nodedup", "1G,32M prelude left=4M",
-	"32M prelude overlap",
+	"32M prelude overlap dirty=64K",
 };
 #define SEQUENCE_SETUPS (sizeof(sequence_setups) / sizeof(sequence_setups[0]))
 
@@ -33,17 +34,17 @@ static const struct {
 	uint64_t bytes_max; /* of contents; 0: as much as there is room for, and more */
 } random_setups[] = {
 	{"32M", 2 * MIB},
-	{"32M dirty=256K overlap", MIB},
+	{"32M dirty=64K overlap", MIB},
 	{"40M cache=64K", 4 * MIB},
 	{"32M nodedup", 0},
 	{"32M dirty=1M", 0},
-	{"32M overlap", 0},
+	{"32M dirty=64K overlap", 0},
 	{"2056M pfs=2", 4 * MIB},
 	{"2056M left=5M nodedup", 0},
-	{"4104M dirty=512K left=6M overlap", 4 * MIB},
+	{"4104M dirty=64K left=6M overlap", 4 * MIB},
 	{"8G cache=64K pfs=2", 4 * MIB},
 	{"1G,1G,32M left=6M", 4 * MIB},
-	{"3G,1G,32M pfs=2 dirty=512K left=9M nodedup overlap", 4 * MIB},
+	{"3G,1G,32M pfs=2 dirty=64K left=9M nodedup overlap", 4 * MIB},
 };
 #define RANDOM_SETUPS (sizeof(random_setups) / sizeof(random_setups[0]))
 
@@ -71,7 +72,7 @@ static bool go_on(const struct crasher *c, const char *what)
 
 	if (o->progress && !o->progress(o->user, what, c->stats))
 		return false;
-	return !crash_time_is_over(c);
+	return !crash_time_is_over(c) && c->stats->violations < VIOLATIONS_ENOUGH;
 }
 
 static void must_parse(const char *text, struct op_list *ops)

@@ -4,7 +4,8 @@
  * and shows the filesystem as it was at one moment, with every operation there as a whole or not at
  * all, in order, and with all that was done before the last sync that has returned.
  *
- * Everything follows from the seed. Without memory the program ends.
+ * Everything follows from the seed. Enough violations end it early. Without memory the program
+ * ends.
  */
 #ifndef EXPLORE_EXPLORE_H
 #define EXPLORE_EXPLORE_H
