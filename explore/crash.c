@@ -27,7 +27,7 @@
 #define REPEAT_ONE_IN 500u /* states that are verified although an equal one was */
 #define SHRINK_TRIES 300u
 #define SHRINK_SECONDS 20.0
-#define SHRINK_MAX 3u /* violations; that takes time */
+#define SHRINK_MAX 3u  /* violations; that takes time */
 #define LISTED_MAX 24u /* writes in a message */
 
 struct image { /* the filesystem that cases of a setup begin with */
@@ -179,7 +179,11 @@ static bool is_header(const struct scene *s, const struct log_event *w, unsigned
 	       *slot < setup_header_copies(s->setup);
 }
 
-/* Make the state that the fates leave. Returns which header copies may be damaged. */
+/*
+ * Make the state that the fates leave. Returns which header copies may be damaged. A single header
+ * copy has a backup, which is taken for a torn one but not for noise without the magic number
+ * (doc/FORMAT.md): writing it is taken for done or not done then.
+ */
 static unsigned make_state(struct scene *s)
 {
 	struct crash_levels *l = &s->crasher->levels[s->level];
@@ -190,7 +194,7 @@ static unsigned make_state(struct scene *s)
 		struct fate *fate = &s->fates[i];
 
 		if (fate->kind >= FATE_TORN_512 && is_header(s, s->pending[i], &slot)) {
-			if (setup_header_copies(s->setup) > 1 || SINGLE_HEADER_IS_TORN)
+			if (setup_header_copies(s->setup) > 1 || fate->kind != FATE_SHREDDED)
 				damaged |= 1u << slot;
 			else
 				fate->kind = fate->seed & 1 ? FATE_KEPT : FATE_LOST;

@@ -9,12 +9,6 @@
 #include "session.h"
 #include "verify.h"
 
-/*
- * A volume with a single copy of its header loses everything when writing that is torn (MF 12.6),
- * until something else holds a second one: such writes are then taken for done or not done.
- */
-#define SINGLE_HEADER_IS_TORN false
-
 struct crash_levels;
 
 struct crasher {

@@ -24,7 +24,10 @@ const char *const explore_kind_names[EXPLORE_KINDS] = {
 
 /* Where sequences are done: with one, two and four header copies, and on two volumes. */
 static const char *const sequence_setups[] = {
-	"32M prelude",         "2056M prelude", "6152M prelude nodedup", "1G,32M prelude left=4M",
+	"32M prelude",
+	"2056M prelude",
+	"6152M prelude nodedup",
+	"1G,32M prelude left=4M",
 	"32M prelude overlap dirty=64K",
 };
 #define SEQUENCE_SETUPS (sizeof(sequence_setups) / sizeof(sequence_setups[0]))

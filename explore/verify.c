@@ -26,7 +26,8 @@ static void report(void *user, const struct h2_report *r)
 	struct outcome *o = user;
 	uint64_t slot = r->media / H2_HEADER_SPACING;
 
-	if (r->severity == H2_NOTE || strcmp(r->code, "header-copy") == 0)
+	if (r->severity == H2_NOTE || strcmp(r->code, "header-copy") == 0 ||
+	    strcmp(r->code, "header-backup") == 0)
 		return;
 	if ((strcmp(r->code, "header-damaged") == 0 || strcmp(r->code, "header-missing") == 0) &&
 	    r->media % H2_HEADER_SPACING == 0 && slot < H2_HEADER_COPIES_MAX)

@@ -2,8 +2,9 @@
  * Making a filesystem, MF 11.6 and BS 1: super-root and PFS root inodes behind the aux area, all
  * header copies; no freemap, which the first writer makes as it goes.
  *
- * Order of writing: every place where a header could be found is cleared first, the headers come
- * last, with a flush before and after each step. So a crash never leaves half a filesystem.
+ * Order of writing: every place where a header could be found is cleared first, the backup of a
+ * single one before all others, the headers come last, with a flush before and after each step. So
+ * a crash never leaves half a filesystem.
  */
 #include "mkfs.h"
 
@@ -398,8 +399,10 @@ static int clear_device(const struct h2_mkfs_plan *plan, unsigned volume, struct
 {
 	uint64_t size = plan->volume_sizes[volume];
 	uint64_t front = volume == 0 ? H2_SEGMENT + plan->boot_bytes + plan->aux_bytes : H2_SEGMENT;
-	int err = 0;
+	int err = wipe(dev, H2_HEADER_BACKUP_OFFSET, H2_HEADER_BACKUP_OFFSET + H2_HEADER_SIZE);
 
+	if (!err)
+		err = h2_device_flush(dev);
 	for (unsigned slot = 0; slot < H2_HEADER_COPIES_MAX && !err; slot++) {
 		uint64_t offset = slot * H2_HEADER_SPACING;
 

@@ -29,7 +29,7 @@ struct volume {
 	uint64_t start; /* storage offset */
 };
 
-struct h2_volumes { /* constant after opening, but for the writer's two members */
+struct h2_volumes { /* constant after opening, but for the writer's members */
 	unsigned count;
 	struct volume volumes[H2_VOLUMES_MAX]; /* by id once sorted */
 	uint64_t total_size;
@@ -39,6 +39,7 @@ struct h2_volumes { /* constant after opening, but for the writer's two members 
 	struct h2d_volume_header
 		*written; /* the root volume's newest header; NULL: not yet needed */
 	unsigned written_slot;
+	bool mended; /* a header was written since opening */
 };
 
 /* Report a fault of one volume in words and return err. */
@@ -670,14 +671,18 @@ int h2_volumes_write_header(struct h2_volumes *set, const struct h2_volume_heade
 	slot = (set->written_slot + 1) % h2_volumes_header_copies(set);
 	h2_volume_header_encode(header, set->written);
 	h2_volume_header_seal(set->written);
-	err = has_single_copy(&root->header) ? write_backup(set) : 0;
-	if (err)
-		return err;
+	/* While the backup is all there is, it stays: the header's place has nothing to lose. */
+	if (has_single_copy(&root->header) && (!root->is_backup || set->mended)) {
+		err = write_backup(set);
+		if (err)
+			return err;
+	}
 	err = h2_device_write(root->dev, slot * H2_HEADER_SPACING, set->written,
 			      sizeof(*set->written));
 	if (err)
 		return fault(set, root, err, "header copy %u cannot be written: %s", slot + 1,
 			     strerror(-err));
 	set->written_slot = slot;
+	set->mended = true;
 	return 0;
 }
