@@ -320,6 +320,8 @@ REF_ROWS = [
     Row("MF 3.2, BS 6.2", "bad-blockref", plain, "type", DIRENT, what="name in a file"),
     Row("MF 3.2, BS 6.2", "bad-blockref", plain, "type", INODE, what="inode in a file"),
     Row("MF 3.2", "bad-blockref", plain, "type", FREEMAP_LEAF, what="freemap leaf in a file"),
+    Row("BS 6.2", "bad-blockref", name, "type", DATA, also={"names-unchecked"},
+        what="data in a directory"),
     Row("MF 3.2", "freemap-block", leaf, "type", DATA, what="data in the freemap",
         also={"freemap-no-leaf"}),
     Row("MF 5.2, BS 5.1", "bad-blockref", plain, "keybits", 15),
@@ -338,6 +340,10 @@ REF_ROWS = [
     Row("MF 3.4, 10.2", "bad-blockref", plain, "data_off", 41 * 65536 | 16,
         what="block in a reserved segment"),
     Row("MF 3.4", "bad-blockref", plain, "data_off", plus(GRANULE), what="block across 64 KiB"),
+    Row("MF 3.4", "bad-blockref", plain, "data_off", lambda off: off & ~63 | 14 + (8 * KIB),
+        what="block of 16 KiB that is not aligned"),
+    Row("MF 3.4, BS 16.1", "bad-blockref", plain, "data_off",
+        lambda off: off & ~63 | 13 + (12 * KIB), what="block of 8 KiB across 16 KiB"),
     Row("MF 3.4", "bad-blockref", inline_ref, "data_off", plus(512), what="inode not aligned",
         also={"name-dangling", "names-unchecked"}),
     Row("MF 3.4", "bad-blockref", inline_ref, "data_off", lambda off: off & ~63 | 11,
@@ -779,6 +785,16 @@ def add_data(m, data_off, methods=0):
     file_of(m, ref).inode()["size"] = key + 65536
     return m.insert(ref.above, make_ref(DATA, key=key, keybits=16, methods=methods,
                                         data_off=data_off, mirror_tid=ref.mirror_tid))
+
+
+@row("BS 2.4", "bad-blockref", REF_ROWS, also={"names-unchecked"})
+def name_in_super_root(m):
+    """a name among the PFSs"""
+    above = pfs_ref(m).above
+    if len(above.children()) == len(above.slots()):
+        raise Missing("free entry in the super-root")
+    m.insert(above, make_ref(DIRENT, key=h2media.namehash(b"x") + 1, methods=0x30, inum=2,
+                             namlen=1, dirent_type=FILE, check=b"x"))
 
 
 @row("BS 16.4 point 9", "block-overlap", REF_ROWS)
