@@ -352,6 +352,31 @@ static void pass_turn(struct h2_fs *fs)
 }
 
 /*
+ * Whether item number i of the batch shares a block, as it would if all before it in the batch had
+ * been written and remembered: how buffers were divided into batches must not show.
+ */
+static bool find_shared(struct h2_fs *fs, struct batch *batch, unsigned i)
+{
+	struct stored *item = &batch->items[i];
+
+	for (unsigned j = i; j-- > 0;) {
+		const struct stored *other = &batch->items[j];
+
+		if (other->size == 0 || other->shared || !h2_dedup_meet(&item->ref, &other->ref))
+			continue;
+		/* It has taken the place in the table. */
+		if (other->size != item->size ||
+		    memcmp(other->ref.check, item->ref.check, sizeof(item->ref.check)) != 0 ||
+		    memcmp(other->bytes, item->bytes, item->size) != 0)
+			return false;
+		h2_space_share(fs->space, other->ref.data_off);
+		item->ref.data_off = other->ref.data_off;
+		return true;
+	}
+	return h2_dedup_find(fs, &item->ref, item->bytes, item->size);
+}
+
+/*
  * Give each block a place and write them, neighbours together. The group's tid is fixed here. What
  * is written can be shared from then on.
  */
@@ -368,7 +393,7 @@ static int place_and_write(struct h2_fs *fs, struct batch *batch)
 			continue;
 		item->ref.mirror_tid = tid;
 		item->ref.modify_tid = batch->inode->pfs->modify_tid;
-		if (fs->dedup && h2_dedup_find(fs, &item->ref, item->bytes, item->size)) {
+		if (fs->dedup && find_shared(fs, batch, i)) {
 			item->shared = true;
 			continue;
 		}

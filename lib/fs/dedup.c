@@ -59,6 +59,11 @@ static bool eligible(const struct h2_blockref *ref)
 	return algo == H2_CHECK_XXHASH64 || algo == H2_CHECK_SHA192;
 }
 
+bool h2_dedup_meet(const struct h2_blockref *a, const struct h2_blockref *b)
+{
+	return eligible(a) && eligible(b) && hash_of(a) % SLOTS == hash_of(b) % SLOTS;
+}
+
 bool h2_dedup_find(struct h2_fs *fs, struct h2_blockref *ref, const void *block, size_t len)
 {
 	struct h2_dedup *dedup = fs->dedup;

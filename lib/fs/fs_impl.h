@@ -377,6 +377,9 @@ void h2_dedup_free(struct h2_dedup *dedup); /* NULL is allowed */
  */
 bool h2_dedup_find(struct h2_fs *fs, struct h2_blockref *ref, const void *block, size_t len);
 
+/* Whether both blocks are eligible and would have the same place in the table. */
+bool h2_dedup_meet(const struct h2_blockref *a, const struct h2_blockref *b);
+
 /* Remember a block that was written; forget one that is dropped. */
 void h2_dedup_add(struct h2_dedup *dedup, const struct h2_blockref *ref);
 void h2_dedup_forget(struct h2_dedup *dedup, const struct h2_blockref *ref);

@@ -108,7 +108,8 @@ static int choose_key(struct h2_inode *dir, const char *name, size_t len, uint64
 	h2_tree_unlock(dir);
 	if (err < 0)
 		return err;
-	return *keyp > last ? -ENOSPC : 0;
+	/* Behind the last key of all comes 0. */
+	return *keyp > last || *keyp < hash ? -ENOSPC : 0;
 }
 
 /* Fill the entry's name in; a long one goes to a block of its own (MF 7.1). */

@@ -544,7 +544,7 @@ static void session__overlap_puts_operations_into_a_sync(void **state)
 			synced++;
 		}
 		assert_int_equal(log.events[synced].number, 2);
-		assert_int_equal(begun, i == 0 ? 2 : 4); /* one for each of the two flushes */
+		assert_int_equal(begun, i == 0 ? 2 : 5); /* one for each of the three flushes */
 		log_fini(&log);
 	}
 }
