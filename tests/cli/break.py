@@ -1401,9 +1401,9 @@ OWN = {
     "own-2-volumes": make_two_volumes,
     "own-version-1": make_version_1,
 }
-# Of DragonFly's: snapshots with data without check codes, all kinds of inodes, all check
-# algorithms, staged storage, several header copies.
-FOREIGN = ("vfs-snap", "vfs-meta", "mk-links", "vfs-bulkfree", "mk-4hdr")
+# Of DragonFly: snapshots with data without check codes, all kinds of inodes, staged storage,
+# several header copies.
+FOREIGN = ("vfs-snap", "vfs-meta", "vfs-bulkfree", "mk-4hdr")
 
 
 # ---- judging ----
