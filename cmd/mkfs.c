@@ -603,12 +603,23 @@ static void catch_signals(void)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
+static uint64_t fixed_time(void *user)
+{
+	const struct request *r = user;
+
+	return r->options.time_us;
+}
+
 static bool fill(struct request *r, struct h2_build *build, const char *label)
 {
 	struct h2_fs_options to = {
 		.write = true,
 		.store_bytes = FILL_STORE_BYTES,
 		.pack = r->smallest,
+		/* Where the result is to be the same each time: how far threads have got must not show. */
+		.no_threads = r->fixed_time,
+		.now_us = r->fixed_time ? fixed_time : NULL,
+		.now_user = r,
 		.report = on_report,
 		.report_user = r,
 	};

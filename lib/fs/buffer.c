@@ -7,7 +7,7 @@
  * contents are on the queue already and the block just written is given back.
  *
  * Threads encode side by side, but get their places in the order in which they took their batches:
- * what was written in one go lies in one go, and the same writes give the same volume every time.
+ * what was written in one go lies in one go.
  */
 #include <stdlib.h>
 #include <string.h>
