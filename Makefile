@@ -7,7 +7,7 @@
 #   make test       build and run all tests
 #   make sanitize   run the tests under Address-, UndefinedBehavior- and ThreadSanitizer
 #   make fuzz       fuzz for SECONDS (default: 60) each target
-#   make bench      measure beside ext4, bindfs, mke2fs and mksquashfs (root; an hour)
+#   make bench      measure beside ext4, bindfs, mke2fs and mksquashfs (root; takes long)
 #   make install    install (PREFIX, DESTDIR)
 
 BUILD ?= build

@@ -52,7 +52,7 @@ struct h2_bulkfree_options {
 
 struct h2_bulkfree_result {
 	uint64_t blocks;      /* blockrefs met */
-	uint64_t used_bytes;  /* of different blocks */
+	uint64_t used_bytes;  /* of their blocks; file data counts for each blockref */
 	uint64_t freed_bytes; /* of storage that nothing refers to */
 };
 

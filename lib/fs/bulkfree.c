@@ -205,12 +205,10 @@ bool h2_fs_reclaim(void *user)
 
 	h2_mutex_lock(&b->lock);
 	/* Somebody else may have made one while we waited. */
-	if (atomic_load(&b->scans) == scans && !b->broken &&
-	    (scans == 0 || is_worth_it(fs, WORTH_BYTES))) {
+	if (atomic_load(&b->scans) == scans) {
 		b->freed_last = 0;
-		(void)run(fs, NULL, NULL);
-	} else if (atomic_load(&b->scans) == scans) {
-		b->freed_last = 0;
+		if (!b->broken && (scans == 0 || is_worth_it(fs, WORTH_BYTES)))
+			(void)run(fs, NULL, NULL);
 	}
 	found = b->freed_last > 0;
 	h2_mutex_unlock(&b->lock);

@@ -3,7 +3,8 @@
  * where the blocks begin that lead to others, so that what snapshots share is walked once.
  *
  * Memory is taken for the segments (4 MiB) that are in use: 32 bytes each, and 512 more where they
- * hold inodes or indirect blocks; some 8 MiB for a TiB of file data. Not for several threads.
+ * hold inodes or indirect blocks; some 8 MiB for a TiB of file data. The check's map
+ * (lib/scan/reach.h) tells more, overlaps too, and takes 32 times as much. Not for several threads.
  */
 #ifndef H2_FS_USED_MAP_H
 #define H2_FS_USED_MAP_H

@@ -439,6 +439,18 @@ static void make_young(struct h2_space *space, uint64_t offset)
 		space->scan_failed = true;
 }
 
+/*
+ * Another writer puts small blocks where linear points in the midst of a granule: neither into one
+ * that is ours nor into a free one (MF 10.8). A multiple says nothing.
+ */
+static void close_linear(struct h2d_freemap_record *r, unsigned granule, unsigned granules)
+{
+	uint32_t linear = le32_get(r->linear), at = linear / H2_GRANULE;
+
+	if (linear % H2_GRANULE != 0 && at >= granule && at < granule + granules)
+		r->linear = le32_make((at + 1) * H2_GRANULE);
+}
+
 /* Change the state of a run within one quad and keep all counts right. */
 static void set_state(struct h2_space *space, struct zone *z, unsigned segment, unsigned granule,
 		      unsigned granules, bool allocated)
@@ -457,6 +469,7 @@ static void set_state(struct h2_space *space, struct zone *z, unsigned segment, 
 	space->free_quads += (uint64_t)(*byte == 0) - quad_before;
 	avail += (after - before) * H2_GRANULE;
 	r->avail = le32_make(avail);
+	close_linear(r, granule, granules);
 	if (allocated) {
 		uint64_t bytes = (uint64_t)(before - after) * H2_GRANULE;
 
@@ -464,30 +477,12 @@ static void set_state(struct h2_space *space, struct zone *z, unsigned segment, 
 		space->allocator_free -= bytes < space->allocator_free ? bytes
 								       : space->allocator_free;
 	} else {
-		uint32_t linear = le32_get(r->linear);
-
 		space->allocator_free += (uint64_t)(after - before) * H2_GRANULE;
-		/* It must not lead others into a granule that is free (MF 10.8). */
-		if (linear % H2_GRANULE && linear / H2_GRANULE >= granule &&
-		    linear / H2_GRANULE < granule + granules)
-			r->linear = le32_make((linear / H2_GRANULE + 1) * H2_GRANULE);
 		if (avail == H2_SEGMENT) {
 			r->class_ = le16_make(0);
 			r->linear = le32_make(0);
 		}
 	}
-}
-
-/*
- * Another writer puts small blocks where linear points in the midst of a granule: not into one that
- * is ours (MF 10.8). A multiple says nothing.
- */
-static void close_linear(struct h2d_freemap_record *r, unsigned granule, unsigned granules)
-{
-	uint32_t linear = le32_get(r->linear), at = linear / H2_GRANULE;
-
-	if (linear % H2_GRANULE != 0 && at >= granule && at < granule + granules)
-		r->linear = le32_make((at + 1) * H2_GRANULE);
 }
 
 static int take(struct h2_space *space, struct zone *z, unsigned segment, unsigned granule,
@@ -501,7 +496,6 @@ static int take(struct h2_space *space, struct zone *z, unsigned segment, unsign
 	if (!make_segment(z, segment))
 		return -ENOMEM;
 	set_state(space, z, segment, granule, granules, true);
-	close_linear(r, granule, granules);
 	if (le16_get(r->class_) == 0)
 		r->class_ = le16_make((uint16_t)class_of(type));
 	*offset = z->index * H2_ZONE + segment * H2_SEGMENT + (uint64_t)granule * H2_GRANULE;
