@@ -11,6 +11,7 @@
 #include <archive_entry.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <locale.h>
 #include <poll.h>
@@ -23,7 +24,9 @@
 
 #define LIBRARY "libarchive.so.13"
 #define READ_SIZE ((size_t)1 << 20)
-#define INPUT_WAIT_MS 200 /* how soon an interruption is noticed */
+#define WAIT_MS 200 /* how soon an interruption is noticed */
+#define BLOCK 512u  /* of tar */
+#define TAIL (2 * BLOCK)
 #define PIECE_BLOCKS (FILL_PIECE / H2_LOGICAL_BLOCK)
 
 /* The functions that we call, by name. mtree is left out: it reads files that it names. */
@@ -40,9 +43,12 @@
 	F(archive_read_support_format_tar)                                                         \
 	F(archive_read_support_format_xar)                                                         \
 	F(archive_read_support_format_zip)                                                         \
-	F(archive_read_open)                                                                       \
-	F(archive_read_open_fd)                                                                    \
-	F(archive_read_open_filename)                                                              \
+	F(archive_read_open1)                                                                      \
+	F(archive_read_set_callback_data)                                                          \
+	F(archive_read_set_read_callback)                                                          \
+	F(archive_read_set_seek_callback)                                                          \
+	F(archive_filter_code)                                                                     \
+	F(archive_format)                                                                          \
 	F(archive_read_next_header)                                                                \
 	F(archive_read_data_block)                                                                 \
 	F(archive_read_free)                                                                       \
@@ -89,12 +95,20 @@ struct piece {           /* contents on their way to a file */
 	bool any;
 };
 
+struct input { /* the bytes of the archive */
+	int fd;
+	uint8_t *buf;       /* READ_SIZE bytes */
+	uint8_t tail[TAIL]; /* the last ones that were read */
+	uint64_t total;     /* how many were read */
+	bool ended;
+};
+
 struct reader {
 	struct fill *fill;
 	struct library lib;
 	struct archive *archive;
 	struct piece piece;
-	uint8_t *input;          /* READ_SIZE bytes of standard input; NULL: libarchive reads */
+	struct input input;
 	bool told_root, told_up; /* that names were cut */
 };
 
@@ -516,12 +530,30 @@ static void take(struct reader *r, struct archive_entry *e)
 	fill_progress(r->fill);
 }
 
+/*
+ * Whether it is a tar archive that ends without blocks of zeros. tar(1) and libarchive take that
+ * for its end, but so ends what was cut between two objects. Of a compressed one the end is known.
+ */
+static bool is_cut(struct reader *r)
+{
+	static const uint8_t zeros[BLOCK];
+	const struct input *in = &r->input;
+	const uint8_t *last = in->tail + BLOCK - in->total % BLOCK; /* whole block */
+	unsigned format = (unsigned)r->lib.archive_format(r->archive) & ARCHIVE_FORMAT_BASE_MASK;
+
+	return in->ended && format == ARCHIVE_FORMAT_TAR &&
+	       r->lib.archive_filter_code(r->archive, 0) == ARCHIVE_FILTER_NONE &&
+	       memcmp(last, zeros, BLOCK) != 0;
+}
+
 static void take_all(struct reader *r)
 {
 	while (fill_goes_on(r->fill)) {
 		struct archive_entry *e;
 		int got = r->lib.archive_read_next_header(r->archive, &e);
 
+		if (got == ARCHIVE_EOF && is_cut(r))
+			fill_problem(r->fill, NULL, "it is incomplete: nothing marks its end");
 		if (got == ARCHIVE_EOF || !fill_goes_on(r->fill))
 			return;
 		if (got != ARCHIVE_OK && got != ARCHIVE_WARN) {
@@ -537,25 +569,37 @@ static void take_all(struct reader *r)
 	}
 }
 
-/* ---- standard input ---- */
+/* ---- the bytes ---- */
+
+static void remember_tail(struct input *in, size_t len)
+{
+	size_t kept = len < TAIL ? TAIL - len : 0;
+
+	memmove(in->tail, in->tail + TAIL - kept, kept);
+	memcpy(in->tail + kept, in->buf + len - (TAIL - kept), TAIL - kept);
+	in->total += len;
+}
 
 /*
- * Nobody knows when the next bytes come: libarchive would go on waiting for them when we are
- * interrupted.
+ * Nobody knows when the next bytes come through a pipe: an interruption must be noticed meanwhile.
  */
 static la_ssize_t read_input(struct archive *a, void *user, const void **bytes)
 {
 	struct reader *r = user;
-	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	struct input *in = &r->input;
+	struct pollfd ready = {.fd = in->fd, .events = POLLIN};
 
 	while (!*r->fill->options->interrupted) {
 		ssize_t n;
 
-		if (poll(&input, 1, INPUT_WAIT_MS) <= 0)
+		if (poll(&ready, 1, WAIT_MS) <= 0)
 			continue;
-		n = read(STDIN_FILENO, r->input, READ_SIZE);
+		n = read(in->fd, in->buf, READ_SIZE);
 		if (n >= 0) {
-			*bytes = r->input;
+			if (n > 0)
+				remember_tail(in, (size_t)n);
+			in->ended = n == 0;
+			*bytes = in->buf;
 			return n;
 		}
 		if (errno != EINTR && errno != EAGAIN) {
@@ -567,23 +611,43 @@ static la_ssize_t read_input(struct archive *a, void *user, const void **bytes)
 	return -1;
 }
 
-static int open_input(struct reader *r)
+/* Some formats have their directory at the end. */
+static la_int64_t seek_input(struct archive *a, void *user, la_int64_t offset, int whence)
 {
-	struct stat st;
+	struct reader *r = user;
+	off_t at = lseek(r->input.fd, offset, whence);
 
-	/* A file can be read in any order, which some formats need. */
-	if (fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode))
-		return r->lib.archive_read_open_fd(r->archive, STDIN_FILENO, READ_SIZE);
-	r->input = fill_alloc(malloc(READ_SIZE));
-	return r->lib.archive_read_open(r->archive, r, NULL, read_input, NULL);
+	if (at >= 0)
+		return at;
+	r->lib.archive_set_error(a, errno, "%s", strerror(errno));
+	return ARCHIVE_FATAL;
 }
 
 /* ---- start and end ---- */
 
+static bool open_input(struct reader *r)
+{
+	const char *source = r->fill->options->source;
+	struct input *in = &r->input;
+	struct stat st;
+
+	in->fd = strcmp(source, "-") == 0 ? dup(STDIN_FILENO) : open(source, O_RDONLY | O_CLOEXEC);
+	if (in->fd < 0 || fstat(in->fd, &st) < 0) {
+		fill_problem(r->fill, NULL, "cannot be opened: %s", strerror(errno));
+		return false;
+	}
+	in->buf = fill_alloc(malloc(READ_SIZE));
+	(void)posix_fadvise(in->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	if (S_ISREG(st.st_mode))
+		r->lib.archive_read_set_seek_callback(r->archive, seek_input);
+	r->lib.archive_read_set_read_callback(r->archive, read_input);
+	r->lib.archive_read_set_callback_data(r->archive, r);
+	return true;
+}
+
 static bool open_archive(struct reader *r)
 {
 	struct library *lib = &r->lib;
-	const char *source = r->fill->options->source;
 	struct archive *a = r->archive = fill_alloc(lib->archive_read_new());
 	int got;
 
@@ -601,8 +665,9 @@ static bool open_archive(struct reader *r)
 	lib->archive_read_support_format_tar(a);
 	lib->archive_read_support_format_xar(a);
 	lib->archive_read_support_format_zip(a);
-	got = strcmp(source, "-") == 0 ? open_input(r)
-				       : lib->archive_read_open_filename(a, source, READ_SIZE);
+	if (!open_input(r))
+		return false;
+	got = lib->archive_read_open1(a);
 	if (got != ARCHIVE_OK && fill_goes_on(r->fill))
 		fill_problem(r->fill, NULL, "%s", archive_error(r));
 	return got == ARCHIVE_OK;
@@ -610,7 +675,7 @@ static bool open_archive(struct reader *r)
 
 void fill_from_archive(struct fill *f)
 {
-	struct reader r = {.fill = f};
+	struct reader r = {.fill = f, .input.fd = -1};
 
 	if (load_library(&r) && open_archive(&r)) {
 		r.piece.buf = fill_alloc(aligned_alloc(4096, FILL_PIECE));
@@ -620,7 +685,9 @@ void fill_from_archive(struct fill *f)
 	if (r.archive)
 		r.lib.archive_read_free(r.archive);
 	free(r.piece.buf);
-	free(r.input);
+	free(r.input.buf);
+	if (r.input.fd >= 0)
+		close(r.input.fd);
 	if (r.lib.handle)
 		dlclose(r.lib.handle);
 }
