@@ -284,6 +284,14 @@ static int parse_arguments(struct request *r, int argc, char **argv)
 
 /* ---- devices ---- */
 
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat st[2];
+
+	return strcmp(a, b) == 0 || (stat(a, &st[0]) == 0 && stat(b, &st[1]) == 0 &&
+				     st[0].st_dev == st[1].st_dev && st[0].st_ino == st[1].st_ino);
+}
+
 /* Size of what exists; a missing file is to be made. */
 static int look_at(struct request *r, unsigned i)
 {
@@ -291,6 +299,12 @@ static int look_at(struct request *r, unsigned i)
 	struct stat st;
 	int fd;
 
+	for (unsigned k = 0; k < i; k++) {
+		if (is_same_file(path, r->targets[k].path)) {
+			complain(r, path, "is given twice");
+			return EXIT_USAGE;
+		}
+	}
 	if (stat(path, &st) < 0) {
 		r->missing[i] = errno == ENOENT;
 		if (errno == ENOENT && (r->sizes || (r->source && r->count == 1)))
@@ -599,8 +613,6 @@ static void catch_signals(void)
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
-	/* A bound on the size of files is an error like others. */
-	signal(SIGXFSZ, SIG_IGN);
 }
 
 static uint64_t fixed_time(void *user)
@@ -804,6 +816,8 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	r.options.labels = r.labels;
+	/* A bound on the size of files is an error like others. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (!choose_time(&r))
 		return EXIT_USAGE;
 	r.options.uuid = make_uuid;
