@@ -1116,18 +1116,18 @@ def test_random(bench):
 TESTS = [function for name, function in list(globals().items()) if name.startswith("test_")]
 
 
-def main():
+def main(doc=__doc__, tests=TESTS, make_bench=Bench):
     seed = random.SystemRandom().randrange(1 << 32)
     if "--seed" in sys.argv:
         at = sys.argv.index("--seed")
         seed = int(sys.argv[at + 1])
         del sys.argv[at:at + 2]
-    args = h2images.arguments(__doc__.split("\n", 1)[0])
+    args = h2images.arguments(doc.split("\n", 1)[0])
     args.build = os.path.abspath(args.build)
     print(f"seed {seed}", flush=True)
-    bench = Bench(args, seed)
+    bench = make_bench(args, seed)
     tally = h2images.Tally()
-    for function in TESTS:
+    for function in tests:
         name = function.__name__[len("test_"):]
         if args.names and name not in args.names:
             continue
