@@ -1011,7 +1011,10 @@ def test_output(bench):
 def slow_fill(bench, args, seconds):
     """Fill through a pipe that gives an archive over some time, with a terminal for its errors."""
     archive = archive_of(*((f"f{i}", contents(100000 + i, "random"), {}) for i in range(20)))
-    master, slave = pty.openpty()
+    try:
+        master, slave = pty.openpty()
+    except OSError as error:
+        raise Skip(f"there are no terminals to be had: {error}") from error
     try:
         with subprocess.Popen([bench.mkfs, "-d", "-", *args], stdin=subprocess.PIPE, stderr=slave,
                               stdout=subprocess.DEVNULL) as process:
