@@ -33,6 +33,7 @@
 #define STOP_PATIENCE_MS 1000 /* how long open files may keep a mount after SIGTERM */
 #define TICK_MS 1000
 #define COMMIT_SECONDS_DEFAULT 5
+#define CACHE_DEFAULT_MAX ((size_t)1 << 30)
 #define ENDING_PATIENCE_MS 5000 /* how long a new mount waits for one that is just ending */
 
 /* A connection that is closed when a session's changes are on the volumes. */
@@ -148,10 +149,24 @@ static int open_volumes(struct server *s, const struct options *o, struct contro
 	return EXIT_OK;
 }
 
+/*
+ * A thirty-second of the machine's memory: what a directory of a million names needs is then in
+ * memory on common machines.
+ */
+static size_t default_cache_bytes(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
+	uint64_t bytes = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size / 32 : 0;
+
+	if (bytes < H2_CACHE_DEFAULT)
+		return H2_CACHE_DEFAULT;
+	return bytes < CACHE_DEFAULT_MAX ? (size_t)bytes : CACHE_DEFAULT_MAX;
+}
+
 static int open_fs(struct server *s, const struct options *o, struct control_message *m)
 {
 	struct h2_fs_options fo = {
-		.cache_bytes = o->cache_bytes,
+		.cache_bytes = o->cache_bytes ? o->cache_bytes : default_cache_bytes(),
 		.report = log_report,
 		.write = !s->read_only,
 		.dirty_bytes = o->dirty_bytes,
@@ -168,7 +183,7 @@ static int open_fs(struct server *s, const struct options *o, struct control_mes
 		return EXIT_MOUNT;
 	}
 	s->limits = (struct control_limits){
-		.cache_bytes = o->cache_bytes ? o->cache_bytes : H2_CACHE_DEFAULT,
+		.cache_bytes = fo.cache_bytes,
 		.dirty_bytes = o->dirty_bytes ? o->dirty_bytes : H2_DIRTY_DEFAULT,
 		.commit_seconds = fo.commit_seconds,
 	};
