@@ -202,6 +202,9 @@ struct h2_inode_meta {
 	uint64_t data_quota;
 	uint64_t inode_quota;
 	uint64_t pfs_lsnap_tid;
+	/* without a meaning to us: kept as they are, by their offsets in MF 6.1 */
+	uint8_t reserved002, reserved084;
+	uint64_t reserved0b8, reserved0c8, reserved0d8, decrypt_check, reserved0e8[3];
 	uint8_t filename[256];
 };
 

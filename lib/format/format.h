@@ -216,7 +216,7 @@ const char *h2_header_state_name(enum h2_header_state state);
 
 void h2_inode_decode(const struct h2d_inode *d, struct h2_inode_meta *m);
 
-/* Sets the metadata and the name; reserved bytes of d and the union stay. */
+/* Sets all but the union, reserved bytes as they were decoded. */
 void h2_inode_encode(const struct h2_inode_meta *m, struct h2d_inode *d);
 
 void h2_freemap_record_decode(const struct h2d_freemap_record *d, struct h2_freemap_record *r);

@@ -38,7 +38,15 @@ void h2_inode_decode(const struct h2d_inode *d, struct h2_inode_meta *m)
 		.data_quota = le64_get(d->data_quota),
 		.inode_quota = le64_get(d->inode_quota),
 		.pfs_lsnap_tid = le64_get(d->pfs_lsnap_tid),
+		.reserved002 = d->reserved002,
+		.reserved084 = d->reserved084,
+		.reserved0b8 = le64_get(d->reserved0b8),
+		.reserved0c8 = le64_get(d->reserved0c8),
+		.reserved0d8 = le64_get(d->reserved0d8),
+		.decrypt_check = le64_get(d->decrypt_check),
 	};
+	for (unsigned i = 0; i < 3; i++)
+		m->reserved0e8[i] = le64_get(d->reserved0e8[i]);
 	memcpy(m->filename, d->filename, sizeof(m->filename));
 }
 
@@ -76,6 +84,14 @@ void h2_inode_encode(const struct h2_inode_meta *m, struct h2d_inode *d)
 	d->data_quota = le64_make(m->data_quota);
 	d->inode_quota = le64_make(m->inode_quota);
 	d->pfs_lsnap_tid = le64_make(m->pfs_lsnap_tid);
+	d->reserved002 = m->reserved002;
+	d->reserved084 = m->reserved084;
+	d->reserved0b8 = le64_make(m->reserved0b8);
+	d->reserved0c8 = le64_make(m->reserved0c8);
+	d->reserved0d8 = le64_make(m->reserved0d8);
+	d->decrypt_check = le64_make(m->decrypt_check);
+	for (unsigned i = 0; i < 3; i++)
+		d->reserved0e8[i] = le64_make(m->reserved0e8[i]);
 	memcpy(d->filename, m->filename, sizeof(d->filename));
 }
 
