@@ -9,7 +9,7 @@ static _Thread_local unsigned long held_ranks; /* bit rank/10 for each lock the 
 
 static unsigned long rank_bit(enum h2_lock_rank rank)
 {
-	return 1ul << ((unsigned)rank / 10);
+	return 1ul << ((unsigned)rank / 5);
 }
 #endif
 

@@ -12,6 +12,7 @@
 
 /* Two locks of the same rank are never held together by one thread. */
 enum h2_lock_rank {
+	H2_RANK_PFS_CHANGE = 0, /* fs: changes of the super-root, one at a time */
 	H2_RANK_BULKFREE = 5,   /* fs: one scan for unused storage at a time */
 	H2_RANK_POOL = 10,      /* base/pool: the task stack */
 	H2_RANK_SCAN = 20,      /* scan: tables of a pass over the volume */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "fs_impl.h"
+#include "commit.h"
 
 /* Room for what every commit writes: super-root, PFS roots, the upper levels of the indexes. */
 #define BASE_BYTES (UINT64_C(256) << 10)
@@ -23,11 +23,6 @@
 #define LITTLE (UINT64_C(4) << 20)
 #define ROUNDS_MAX 4u
 
-struct encoding {
-	struct h2_fs *fs;
-	struct h2_commit *commit;
-};
-
 static struct h2_txn_need needs(void *user)
 {
 	struct h2_fs *fs = user;
@@ -35,7 +30,8 @@ static struct h2_txn_need needs(void *user)
 	return (struct h2_txn_need){
 		.quads = atomic_load(&fs->buffer_quads),
 		.bytes = atomic_load(&fs->buffer_small) + atomic_load(&fs->branch_bytes) +
-			 atomic_load(&fs->dirty_inodes) * INODE_BYTES + BASE_BYTES,
+			 atomic_load(&fs->dirty_inodes) * INODE_BYTES + BASE_BYTES +
+			 atomic_load(&fs->pfs_change_bytes),
 	};
 }
 
@@ -54,26 +50,29 @@ static int write_data(void *user)
 
 static int alloc_indirect(void *user, unsigned radix, uint64_t *data_off)
 {
-	struct encoding *e = user;
+	struct h2_encoding *e = user;
 
 	return h2_space_alloc(e->fs->space, H2_BLOCKREF_INDIRECT, radix, data_off);
 }
 
 static int write_block(void *user, uint64_t offset, const void *buf, size_t len)
 {
-	struct encoding *e = user;
+	struct h2_encoding *e = user;
 
 	return h2_commit_write(&e->commit->writer, offset, buf, len);
 }
 
-static void drop_block(void *user, const struct h2_blockref *ref)
+void h2_encoding_drop(struct h2_encoding *e, const struct h2_blockref *ref)
 {
-	struct encoding *e = user;
-
 	h2_space_drop(e->fs->space, ref->data_off, ref->mirror_tid, e->commit->tid);
 }
 
-static struct h2_tree_flush flush_of(struct encoding *e, uint64_t modify_tid, unsigned methods)
+static void drop_block(void *user, const struct h2_blockref *ref)
+{
+	h2_encoding_drop(user, ref);
+}
+
+static struct h2_tree_flush flush_of(struct h2_encoding *e, uint64_t modify_tid, unsigned methods)
 {
 	return (struct h2_tree_flush){
 		.mirror_tid = e->commit->tid,
@@ -86,9 +85,8 @@ static struct h2_tree_flush flush_of(struct encoding *e, uint64_t modify_tid, un
 	};
 }
 
-/* Write an inode's block; ref, with its place given up, becomes that of the new one. */
-static int place_inode(struct encoding *e, struct h2_blockref *ref, const struct h2d_inode *d,
-		       const struct h2_tree_sums *sums)
+int h2_place_inode(struct h2_encoding *e, struct h2_blockref *ref, const struct h2d_inode *d,
+		   const struct h2_tree_sums *sums)
 {
 	struct h2_blockref new_ref = *ref;
 	int err = h2_space_alloc(e->fs->space, H2_BLOCKREF_INODE, 10, &new_ref.data_off);
@@ -112,7 +110,7 @@ static int place_inode(struct encoding *e, struct h2_blockref *ref, const struct
 	return 0;
 }
 
-static int encode_inode(struct encoding *e, struct h2_inode *inode)
+static int encode_inode(struct h2_encoding *e, struct h2_inode *inode)
 {
 	struct h2_tree_flush flush = flush_of(e, inode->pfs->modify_tid, inode->ref.methods);
 	struct h2_tree_sums sums = {.modify_tid = inode->pfs->modify_tid};
@@ -127,13 +125,13 @@ static int encode_inode(struct encoding *e, struct h2_inode *inode)
 		h2_root_encode(&inode->u.root, d.u.blockset);
 	}
 	if (!err)
-		err = place_inode(e, &inode->ref, &d, &sums);
+		err = h2_place_inode(e, &inode->ref, &d, &sums);
 	inode->stored_bytes = sums.data_count;
 	return err;
 }
 
 /* Put the inode's new blockref into the index, or take it out. */
-static int index_inode(struct encoding *e, struct h2_inode *inode)
+static int index_inode(struct h2_encoding *e, struct h2_inode *inode)
 {
 	struct h2_pfs *pfs = inode->pfs;
 	struct h2_tree_change change = h2_inode_change(pfs->root);
@@ -156,7 +154,7 @@ static int index_inode(struct encoding *e, struct h2_inode *inode)
 	return 0;
 }
 
-static int encode_pfs(struct encoding *e, struct h2_pfs *pfs)
+static int encode_pfs(struct h2_encoding *e, struct h2_pfs *pfs)
 {
 	struct h2_fs *fs = e->fs;
 	struct h2_inode *root = pfs->root;
@@ -175,7 +173,7 @@ static int encode_pfs(struct encoding *e, struct h2_pfs *pfs)
 	return h2_tree_set(&change, &fs->super_root, &root->ref, &old);
 }
 
-static int encode_super_root(struct encoding *e)
+static int encode_super_root(struct h2_encoding *e)
 {
 	struct h2_fs *fs = e->fs;
 	struct h2_tree_flush flush = flush_of(e, fs->super_modify_tid, fs->super_ref.methods);
@@ -193,7 +191,7 @@ static int encode_super_root(struct encoding *e)
 	if (err)
 		return err;
 	h2_root_encode(&fs->super_root, fs->super_inode.u.blockset);
-	err = place_inode(e, &fs->super_ref, &fs->super_inode, &sums);
+	err = h2_place_inode(e, &fs->super_ref, &fs->super_inode, &sums);
 	if (!err)
 		err = h2_tree_set(&change, &fs->super_set, &fs->super_ref, &old);
 	if (!err)
@@ -240,7 +238,7 @@ static int gather(struct h2_fs *fs)
 
 static int encode(void *user, struct h2_commit *commit)
 {
-	struct encoding e = {.fs = user, .commit = commit};
+	struct h2_encoding e = {.fs = user, .commit = commit};
 	struct h2_fs *fs = user;
 	int err = h2_buffers_drain(fs, true);
 
@@ -256,10 +254,14 @@ static int encode(void *user, struct h2_commit *commit)
 		if (!err)
 			err = index_inode(&e, inode);
 	}
+	if (!err)
+		h2_pfs_change_begin(&e);
 	for (struct h2_pfs *pfs = fs->pfs_list; pfs && !err; pfs = pfs->next) {
 		if (pfs->in_group)
 			err = encode_pfs(&e, pfs);
 	}
+	if (!err)
+		err = h2_pfs_change_finish(&e);
 	return err ? err : encode_super_root(&e);
 }
 

@@ -129,6 +129,7 @@ int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, 
 		return err;
 	}
 	h2_mutex_init(&fs->pfs_lock, H2_RANK_PFS_TABLE);
+	h2_mutex_init(&fs->pfs_change_lock, H2_RANK_PFS_CHANGE);
 	h2_mutex_init(&fs->dirty_lock, H2_RANK_DIRTY);
 	pthread_cond_init(&fs->turn_passed, NULL);
 	err = load_super_root(fs);
@@ -163,6 +164,7 @@ static int close_fs(struct h2_fs *fs, bool abandon)
 	h2_blocks_fini(&fs->blocks);
 	pthread_cond_destroy(&fs->turn_passed);
 	h2_mutex_fini(&fs->dirty_lock);
+	h2_mutex_fini(&fs->pfs_change_lock);
 	h2_mutex_fini(&fs->pfs_lock);
 	free(fs);
 	return err;

@@ -30,6 +30,7 @@
 
 struct h2_dedup;
 struct h2_bulkfree;
+struct h2_pfs_change;
 
 struct h2_fs {
 	/* constant once open */
@@ -54,6 +55,11 @@ struct h2_fs {
 	struct h2d_inode super_inode;
 	uint64_t super_modify_tid;
 
+	struct h2_mutex pfs_change_lock; /* held by whoever wants a change of the super-root */
+	/* set inside the gate, under pfs_change_lock; taken by the next commit */
+	struct h2_pfs_change *pfs_change;
+	_Atomic uint64_t pfs_change_bytes; /* what it may need */
+
 	_Atomic uint64_t branch_bytes; /* of all changed indirect blocks */
 	_Atomic uint64_t buffer_bytes; /* memory of all buffers */
 	_Atomic uint64_t buffer_quads; /* buffers that may need 64 KiB each */
@@ -65,6 +71,7 @@ struct h2_fs {
 	struct h2_mutex pfs_lock;
 	/* under pfs_lock */
 	struct h2_pfs *pfs_list;
+	struct h2_pfs *pfs_retired; /* not what the media have: for their inodes, until closing */
 	uint64_t pfs_next_id;
 
 	struct h2_mutex dirty_lock;

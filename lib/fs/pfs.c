@@ -190,12 +190,16 @@ void h2_pfs_put(struct h2_pfs *pfs)
 
 void h2_pfs_free_all(struct h2_fs *fs)
 {
-	while (fs->pfs_list) {
-		struct h2_pfs *pfs = fs->pfs_list;
+	struct h2_pfs **lists[] = {&fs->pfs_list, &fs->pfs_retired};
 
-		assert(pfs->refs == 0);
-		fs->pfs_list = pfs->next;
-		free_pfs(pfs);
+	for (unsigned i = 0; i < 2; i++) {
+		while (*lists[i]) {
+			struct h2_pfs *pfs = *lists[i];
+
+			assert(pfs->refs == 0);
+			*lists[i] = pfs->next;
+			free_pfs(pfs);
+		}
 	}
 }
 

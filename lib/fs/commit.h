@@ -1,0 +1,29 @@
+/* What the files that take part in a commit share. All of it runs with the gate closed. */
+#ifndef H2_FS_COMMIT_H
+#define H2_FS_COMMIT_H
+
+#include "fs_impl.h"
+
+struct h2_encoding {
+	struct h2_fs *fs;
+	struct h2_commit *commit;
+};
+
+/*
+ * Write an inode's block; ref, with its place given up, becomes that of the new one, with these
+ * sums. Returns 0 or an error, after which no header may be written.
+ */
+int h2_place_inode(struct h2_encoding *e, struct h2_blockref *ref, const struct h2d_inode *d,
+		   const struct h2_tree_sums *sums);
+
+/* A block is not part of the group any more. */
+void h2_encoding_drop(struct h2_encoding *e, const struct h2_blockref *ref);
+
+/*
+ * The change of the super-root that waits, if one does (pfs_change.c). Begin before any PFS root is
+ * encoded: what is not possible is refused there. Finish when all are; as h2_place_inode().
+ */
+void h2_pfs_change_begin(struct h2_encoding *e);
+int h2_pfs_change_finish(struct h2_encoding *e);
+
+#endif
