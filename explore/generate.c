@@ -84,6 +84,12 @@ const char *const vocabulary[] = {
 	"hold /A/bar",
 	"append * 3000 noise",
 	"release",
+	"snapshot / #/",
+	"snapshot #/ %/",
+	"rollback / #/",
+	"delete #/",
+	"write #/A/bar 1000 70000 noise",
+	"unlink #/A/foo",
 	"sync",
 	"remount",
 };
@@ -290,6 +296,27 @@ static void choose_attributes(struct generator *g, const struct model_paths *p, 
 	}
 }
 
+static void choose_pfs(struct generator *g, struct model *m, struct op *op)
+{
+	static const uint8_t kinds[] = {OP_SNAPSHOT, OP_SNAPSHOT, OP_SNAPSHOT, OP_DELETE,
+					OP_DELETE,   OP_ROLLBACK};
+	unsigned pfs;
+
+	op->kind = kinds[below(g, sizeof(kinds))];
+	do
+		pfs = (unsigned)below(g, OP_PFS_MAX);
+	while (op->kind != OP_DELETE && !model_has_pfs(m, pfs));
+	if (op->kind == OP_DELETE)
+		pfs = OP_PFS_SNAPSHOT + pfs % 2;
+	snprintf(op->path, sizeof(op->path), "%s/", op_pfs_prefixes[pfs]);
+	if (op->kind == OP_SNAPSHOT)
+		snprintf(op->path2, sizeof(op->path2), "%s/",
+			 op_pfs_prefixes[OP_PFS_SNAPSHOT + below(g, 2)]);
+	else if (op->kind == OP_ROLLBACK)
+		snprintf(op->path2, sizeof(op->path2), "%s/",
+			 op_pfs_prefixes[below(g, OP_PFS_MAX)]);
+}
+
 void generate(struct generator *g, struct model *m, struct op *op)
 {
 	struct model_paths paths;
@@ -301,6 +328,8 @@ void generate(struct generator *g, struct model *m, struct op *op)
 	} else if (one_in(g, 15)) {
 		op->kind = one_in(g, 3) ? OP_RELEASE : OP_HOLD;
 		any_object(g, &paths, op->path);
+	} else if (one_in(g, 25)) {
+		choose_pfs(g, m, op);
 	} else if (paths.other_count < 3) {
 		op->kind = OP_CREATE;
 		any_name(g, &paths, op->path);

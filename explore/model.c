@@ -4,13 +4,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <hammer2/types.h>
 
 #include "must.h"
-
-#define PFS_MAX 2u
 
 struct entry {
 	char *token; /* as operations write it */
@@ -40,8 +39,7 @@ struct inode {
 };
 
 struct model {
-	unsigned pfs_count;
-	struct inode *roots[PFS_MAX];
+	struct inode *roots[OP_PFS_MAX]; /* NULL: there is no such PFS */
 	struct inode *held;
 	uint64_t last_id;
 	uint64_t chunk_count;
@@ -131,7 +129,7 @@ static int find_place(const struct model *m, const char *path, struct place *pla
 	if (strcmp(path, OP_HELD) == 0)
 		return m->held ? 0 : -ENOENT;
 	pfs = op_path_pfs(path, &rest);
-	if (pfs >= m->pfs_count)
+	if (!m->roots[pfs])
 		return -ENOENT;
 	place->inode = m->roots[pfs];
 	while (*rest) {
@@ -607,6 +605,123 @@ static int do_hold(struct model *m, const struct op *op)
 	return 0;
 }
 
+/* ---- PFSs ---- */
+
+static void free_below(struct model *m, struct inode *dir)
+{
+	while (dir->entry_count > 0) {
+		struct entry *ent = &dir->entries[--dir->entry_count];
+
+		free(ent->token);
+		if (is_dir(ent->inode))
+			free_below(m, ent->inode);
+		inode_put(m, ent->inode);
+	}
+}
+
+static void free_root(struct model *m, unsigned pfs)
+{
+	if (!m->roots[pfs])
+		return;
+	free_below(m, m->roots[pfs]);
+	inode_put(m, m->roots[pfs]);
+	m->roots[pfs] = NULL;
+}
+
+struct copies { /* of files with several names */
+	struct inode *(*pairs)[2];
+	size_t count, room;
+};
+
+static struct inode *copy_inode(struct model *m, const struct inode *from, unsigned pfs)
+{
+	struct inode *to = must_calloc(1, sizeof(*to));
+
+	*to = (struct inode){
+		.id = ++m->last_id,
+		.pfs = pfs,
+		.attr = from->attr,
+		.hashed = from->hashed,
+	};
+	for (size_t i = 0; i < from->chunk_count; i++)
+		memcpy(make_chunk(m, to, from->chunks[i].index), from->chunks[i].bytes, TREE_CHUNK);
+	return to;
+}
+
+static struct inode *copy_file(struct model *m, struct inode *from, unsigned pfs,
+			       struct copies *copies)
+{
+	struct inode *to;
+
+	for (size_t i = 0; i < copies->count; i++) {
+		if (copies->pairs[i][0] == from)
+			return copies->pairs[i][1];
+	}
+	to = copy_inode(m, from, pfs);
+	copies->pairs = must_grow(copies->pairs, copies->count, &copies->room,
+				  sizeof(*copies->pairs));
+	copies->pairs[copies->count][0] = from;
+	copies->pairs[copies->count++][1] = to;
+	return to;
+}
+
+static struct inode *copy_dir(struct model *m, const struct inode *from, unsigned pfs,
+			      struct copies *copies)
+{
+	struct inode *dir = copy_inode(m, from, pfs);
+
+	for (size_t i = 0; i < from->entry_count; i++) {
+		struct inode *below = from->entries[i].inode;
+		struct inode *copy = is_dir(below) ? copy_dir(m, below, pfs, copies)
+						   : copy_file(m, below, pfs, copies);
+
+		dir->entries = must_grow(dir->entries, dir->entry_count, &dir->entry_room,
+					 sizeof(*dir->entries));
+		dir->entries[dir->entry_count++] =
+			(struct entry){must_print("%s", from->entries[i].token), copy};
+		copy->refs++;
+		set_parent(copy, dir);
+	}
+	return dir;
+}
+
+static void copy_root(struct model *m, unsigned from, unsigned to)
+{
+	struct copies copies = {0};
+
+	m->roots[to] = copy_dir(m, m->roots[from], to, &copies);
+	m->roots[to]->refs = 1;
+	free(copies.pairs);
+}
+
+static int do_pfs(struct model *m, const struct op *op)
+{
+	const char *rest;
+	unsigned pfs = op_path_pfs(op->path, &rest), other = op_path_pfs(op->path2, &rest);
+
+	let_go(m);
+	if (!m->roots[pfs])
+		return -ENOENT;
+	switch (op->kind) {
+	case OP_SNAPSHOT:
+		if (m->roots[other])
+			return -EEXIST;
+		copy_root(m, pfs, other);
+		return 0;
+	case OP_ROLLBACK:
+		if (!m->roots[other])
+			return -ENOENT;
+		if (other == pfs)
+			return -EINVAL;
+		free_root(m, pfs);
+		copy_root(m, other, pfs);
+		return 0;
+	default:
+		free_root(m, pfs);
+		return 0;
+	}
+}
+
 /* ---- the whole ---- */
 
 int model_do(struct model *m, const struct op *op, uint64_t number, uint64_t done)
@@ -645,6 +760,10 @@ int model_do(struct model *m, const struct op *op, uint64_t number, uint64_t don
 		return do_set(m, op);
 	case OP_HOLD:
 		return do_hold(m, op);
+	case OP_SNAPSHOT:
+	case OP_DELETE:
+	case OP_ROLLBACK:
+		return do_pfs(m, op);
 	case OP_RELEASE:
 	case OP_REMOUNT:
 		let_go(m);
@@ -658,9 +777,8 @@ struct model *model_new(unsigned pfs_count, uint64_t time_us)
 {
 	struct model *m = must_calloc(1, sizeof(*m));
 
-	assert(pfs_count >= 1 && pfs_count <= PFS_MAX);
+	assert(pfs_count >= 1 && pfs_count <= OP_PFS_SNAPSHOT);
 	m->now = time_us;
-	m->pfs_count = pfs_count;
 	for (unsigned i = 0; i < pfs_count; i++) {
 		struct inode *root = inode_new(m, i, H2_OBJECT_DIRECTORY, 0755);
 
@@ -675,27 +793,13 @@ struct model *model_new(unsigned pfs_count, uint64_t time_us)
 	return m;
 }
 
-static void free_below(struct model *m, struct inode *dir)
-{
-	while (dir->entry_count > 0) {
-		struct entry *ent = &dir->entries[--dir->entry_count];
-
-		free(ent->token);
-		if (is_dir(ent->inode))
-			free_below(m, ent->inode);
-		inode_put(m, ent->inode);
-	}
-}
-
 void model_free(struct model *m)
 {
 	if (!m)
 		return;
 	let_go(m);
-	for (unsigned i = 0; i < m->pfs_count; i++) {
-		free_below(m, m->roots[i]);
-		inode_put(m, m->roots[i]);
-	}
+	for (unsigned i = 0; i < OP_PFS_MAX; i++)
+		free_root(m, i);
 	free(m);
 }
 
@@ -721,9 +825,11 @@ static void add_below(struct inode *dir, const char *path, struct tree *tree)
 void model_tree(struct model *m, struct tree *tree)
 {
 	*tree = (struct tree){0};
-	for (unsigned i = 0; i < m->pfs_count; i++) {
-		const char *prefix = i == 0 ? "" : "@";
+	for (unsigned i = 0; i < OP_PFS_MAX; i++) {
+		const char *prefix = op_pfs_prefixes[i];
 
+		if (!m->roots[i])
+			continue;
 		tree_add(tree, must_print("%s/", prefix), m->roots[i]->id, &m->roots[i]->attr);
 		add_below(m->roots[i], prefix, tree);
 	}
@@ -762,9 +868,14 @@ static void add_paths(const struct inode *dir, const char *path, struct model_pa
 void model_paths(struct model *m, struct model_paths *paths)
 {
 	*paths = (struct model_paths){0};
-	for (unsigned i = 0; i < m->pfs_count; i++) {
-		add_path(paths, true, i == 0 ? "/" : "@/");
-		add_paths(m->roots[i], i == 0 ? "" : "@", paths);
+	for (unsigned i = 0; i < OP_PFS_MAX; i++) {
+		char root[OP_PATH_MAX];
+
+		if (!m->roots[i])
+			continue;
+		snprintf(root, sizeof(root), "%s/", op_pfs_prefixes[i]);
+		add_path(paths, true, root);
+		add_paths(m->roots[i], op_pfs_prefixes[i], paths);
 	}
 }
 
@@ -772,6 +883,11 @@ void model_paths_fini(struct model_paths *paths)
 {
 	free(paths->dirs);
 	free(paths->others);
+}
+
+bool model_has_pfs(const struct model *m, unsigned pfs)
+{
+	return m->roots[pfs];
 }
 
 bool model_file_size(struct model *m, const char *path, uint64_t *size)

@@ -37,6 +37,9 @@ struct model_paths {
 void model_paths(struct model *m, struct model_paths *paths);
 void model_paths_fini(struct model_paths *paths);
 
+/* Whether there is the PFS of that number. */
+bool model_has_pfs(const struct model *m, unsigned pfs);
+
 /* Whether a path leads to a file, and its size. */
 bool model_file_size(struct model *m, const char *path, uint64_t *size);
 

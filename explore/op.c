@@ -29,7 +29,9 @@ static const struct {
 	[OP_CHOWN] = {"chown", "pnn"},      [OP_TIMES] = {"times", "pnn"},
 	[OP_FLAGS] = {"flags", "pn"},       [OP_METHODS] = {"methods", "pnn"},
 	[OP_HOLD] = {"hold", "p"},          [OP_RELEASE] = {"release", ""},
-	[OP_SYNC] = {"sync", ""},           [OP_REMOUNT] = {"remount", ""},
+	[OP_SNAPSHOT] = {"snapshot", "pq"}, [OP_DELETE] = {"delete", "p"},
+	[OP_ROLLBACK] = {"rollback", "pq"}, [OP_SYNC] = {"sync", ""},
+	[OP_REMOUNT] = {"remount", ""},
 };
 
 static const char *const data_names[DATA_KINDS] = {
@@ -107,10 +109,15 @@ static bool is_word(const char *word, size_t len, const char *text)
 	return strlen(text) == len && memcmp(word, text, len) == 0;
 }
 
+const char *const op_pfs_prefixes[OP_PFS_MAX] = {"", "@", "#", "%"};
+
 static bool take_path(const char *word, size_t len, char path[OP_PATH_MAX])
 {
-	bool good = word[0] == '/' || (word[0] == '@' && word[1] == '/') ||
-		    is_word(word, len, OP_HELD);
+	const char *slash = memchr(word, '/', len);
+	bool good = is_word(word, len, OP_HELD);
+
+	for (unsigned i = 0; i < OP_PFS_MAX && slash && !good; i++)
+		good = is_word(word, (size_t)(slash - word), op_pfs_prefixes[i]);
 
 	if (len == 0 || len >= OP_PATH_MAX || !good)
 		return false;
@@ -202,9 +209,11 @@ char *op_list_parse(const char *text, struct op_list *list)
 
 unsigned op_path_pfs(const char *path, const char **rest)
 {
-	unsigned pfs = path[0] == '@';
+	unsigned pfs = OP_PFS_MAX - 1;
 
-	*rest = path + pfs + 1;
+	while (pfs > 0 && path[0] != op_pfs_prefixes[pfs][0])
+		pfs--;
+	*rest = path + (pfs > 0) + 1;
 	return pfs;
 }
 

@@ -5,9 +5,10 @@
  *
  *   create /A/foo; write /A/foo 100 70000 noise; rename /A/foo /B/bar; sync
  *
- * Paths begin with "/" in the first PFS and with "@/" in the second one; "*" is what was held last,
- * whether it has a name or not. A component that begins with 'L' stands for a name of 100 bytes, which takes a block of its own (MF 7.1), and one with
- * 'X' for one of 255 bytes.
+ * Paths begin with "/" in the first PFS, with "@/" in the second one, and with "#/" and "%/" in
+ * those that "snapshot" makes; "*" is what was held last, whether it has a name or not. A component
+ * that begins with 'L' stands for a name of 100 bytes, which takes a block of its own (MF 7.1), and
+ * one with 'X' for one of 255 bytes.
  */
 #ifndef EXPLORE_OP_H
 #define EXPLORE_OP_H
@@ -41,6 +42,9 @@ enum op_kind {
 	OP_METHODS, /* compression and check algorithm, as MF 6.8 has them */
 	OP_HOLD,    /* keep a reference, also when the name goes */
 	OP_RELEASE, /* give all of them back */
+	OP_SNAPSHOT, /* of path's PFS, as path2's */
+	OP_DELETE,   /* path's PFS */
+	OP_ROLLBACK, /* path's PFS to what path2's has */
 	OP_SYNC,
 	OP_REMOUNT, /* close the filesystem, and open it */
 	OP_KINDS,
@@ -89,7 +93,13 @@ char *op_list_parse(const char *text, struct op_list *list);
 
 #define OP_HELD "*"
 
-/* The PFS of a path, 0 or 1; *rest is the path in it, without the '/' that it begins with. */
+#define OP_PFS_MAX 4u
+#define OP_PFS_SNAPSHOT 2u /* from this number on: those that there are only for a time */
+
+/* What paths in the PFS of that number begin with, in front of the '/'. */
+extern const char *const op_pfs_prefixes[OP_PFS_MAX];
+
+/* The number of a path's PFS; *rest is the path in it, without the '/' that it begins with. */
 unsigned op_path_pfs(const char *path, const char **rest);
 
 /*

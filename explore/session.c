@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <hammer2/change.h>
+#include <hammer2/pfs.h>
 
 #include "mkfs.h"
 #include "must.h"
@@ -19,7 +19,7 @@
 #define AREA_BYTES (8 * MIB)        /* boot and aux areas are as small as can be */
 #define WRITE_MAX ((size_t)1 << 20) /* of a write that is one operation */
 
-static const char *const labels[] = {"DATA", "SECOND"};
+static const char *const labels[OP_PFS_MAX] = {"DATA", "SECOND", "SNAP-A", "SNAP-B"};
 
 /* ---- setups ---- */
 
@@ -324,8 +324,10 @@ static void open_all(struct session *s)
 	err = h2_volumes_assemble(devices, s->disk->count, &vo, &s->volumes);
 	if (!err)
 		err = h2_fs_open(s->volumes, &fo, &s->fs);
-	for (unsigned i = 0; i < s->setup->pfs_count && !err; i++)
-		err = h2_pfs_open(s->fs, labels[i], &s->pfs[i]);
+	for (unsigned i = 0; i < OP_PFS_MAX && !err; i++) {
+		if (model_has_pfs(s->model, i))
+			err = h2_pfs_open(s->fs, labels[i], &s->pfs[i]);
+	}
 	if (err)
 		fail(s, must_print("opening fails: %s", strerror(-err)));
 }
@@ -336,15 +338,19 @@ static void let_go(struct session *s)
 	s->held = NULL;
 }
 
+static void close_pfs(struct session *s, unsigned pfs)
+{
+	h2_pfs_put(s->pfs[pfs]);
+	s->pfs[pfs] = NULL;
+}
+
 static void close_all(struct session *s, bool abandon)
 {
 	int err = 0;
 
 	let_go(s);
-	for (unsigned i = 0; i < 2; i++) {
-		h2_pfs_put(s->pfs[i]);
-		s->pfs[i] = NULL;
-	}
+	for (unsigned i = 0; i < OP_PFS_MAX; i++)
+		close_pfs(s, i);
 	if (abandon && s->fs)
 		h2_fs_abandon(s->fs);
 	else
@@ -419,7 +425,7 @@ static int find_place(struct session *s, const char *path, struct place *place)
 	int err;
 
 	place->dir = NULL;
-	if (pfs >= s->setup->pfs_count)
+	if (!s->pfs[pfs])
 		return -ENOENT;
 	err = h2_inode_get(s->pfs[pfs], H2_INUM_ROOT, &place->dir);
 	place->len = err ? 0 : op_path_next(&rest, place->name);
@@ -622,9 +628,45 @@ static int do_hold(struct session *s, const struct op *op)
 	return 0;
 }
 
+/* Reopen a PFS that the model has, or will have. */
+static int open_again(struct session *s, unsigned pfs)
+{
+	int err = s->pfs[pfs] ? 0 : h2_pfs_open(s->fs, labels[pfs], &s->pfs[pfs]);
+
+	return err == -ENOENT ? 0 : err;
+}
+
+static int do_pfs(struct session *s, const struct op *op, size_t number)
+{
+	const char *rest;
+	unsigned pfs = op_path_pfs(op->path, &rest), other = op_path_pfs(op->path2, &rest);
+	struct random random = {.state = number};
+	struct h2_pfs_ids ids;
+	int err, open_err;
+
+	seeded_uuid(&random, &ids.clid);
+	seeded_uuid(&random, &ids.fsid);
+	let_go(s);
+	if (op->kind == OP_SNAPSHOT) {
+		err = h2_pfs_snapshot(s->fs, labels[pfs], labels[other], &ids);
+	} else {
+		/* One that is open stays as it is. */
+		if (s->pfs[pfs] && op->kind == OP_DELETE &&
+		    h2_pfs_delete(s->fs, labels[pfs]) != -EBUSY)
+			fail(s, must_print("delete: a PFS that is open is not busy"));
+		close_pfs(s, pfs);
+		err = op->kind == OP_DELETE ? h2_pfs_delete(s->fs, labels[pfs])
+					    : h2_pfs_rollback(s->fs, labels[pfs], labels[other],
+							      NULL, NULL);
+	}
+	open_err = open_again(s, op->kind == OP_SNAPSHOT ? other : pfs);
+	return err ? err : open_err;
+}
+
 static int64_t do_on_library(struct session *s, const struct op *op, size_t number)
 {
 	const struct op_list *ops;
+	int result;
 
 	switch ((enum op_kind)op->kind) {
 	case OP_CREATE:
@@ -662,6 +704,14 @@ static int64_t do_on_library(struct session *s, const struct op *op, size_t numb
 	case OP_RELEASE:
 		let_go(s);
 		return 0;
+	case OP_SNAPSHOT:
+	case OP_DELETE:
+	case OP_ROLLBACK:
+		ops = s->ops;
+		s->ops = NULL; /* nothing goes on meanwhile: it may be refused */
+		result = do_pfs(s, op, number);
+		s->ops = ops;
+		return result;
 	case OP_SYNC:
 		return h2_fs_sync(s->fs);
 	case OP_REMOUNT:
@@ -698,6 +748,11 @@ static bool is_sync(const struct op *op)
 	return op->kind == OP_SYNC || op->kind == OP_REMOUNT;
 }
 
+static bool is_of_pfs(const struct op *op)
+{
+	return op->kind == OP_SNAPSHOT || op->kind == OP_DELETE || op->kind == OP_ROLLBACK;
+}
+
 static void do_next(struct session *s)
 {
 	const struct op *op = &s->ops->ops[s->next++];
@@ -712,7 +767,11 @@ static void do_next(struct session *s)
 	h->results = must_grow(h->results, number, &h->results_room, sizeof(*h->results));
 	op_list_add(&h->ops, op);
 	if (!is_sync(op)) {
-		do_behind(s, op, number, do_on_library(s, op, number));
+		result = do_on_library(s, op, number);
+		do_behind(s, op, number, result);
+		/* They are durable when they return. */
+		if (is_of_pfs(op) && result == 0 && !s->problem)
+			mark(s, LOG_SYNCED, number + 1);
 		return;
 	}
 	/* Others may be done before it is over. */
@@ -724,13 +783,19 @@ static void do_next(struct session *s)
 		mark(s, LOG_SYNCED, number + 1);
 }
 
+/* Whether it waits for a commit, and so cannot be done within one. */
+static bool waits(const struct op *op)
+{
+	return is_sync(op) || is_of_pfs(op);
+}
+
 /* A sync is flushing. */
 static void session_flushing(void *user)
 {
 	struct session *s = user;
 
 	if (s->setup->overlap && s->fs && s->ops && !s->problem && s->next < s->ops->count &&
-	    !is_sync(&s->ops->ops[s->next]))
+	    !waits(&s->ops->ops[s->next]))
 		do_next(s);
 }
 
@@ -816,7 +881,8 @@ static uint64_t time_of(uint64_t time_us)
 /* An inode with all that is below it; path is taken over. */
 static char *read_inode(struct reading *r, char *path, struct h2_inode *inode)
 {
-	const char *prefix = path[strlen(path) - 1] == '/' ? r->pfs_number ? "@" : "" : path;
+	const char *prefix =
+		path[strlen(path) - 1] == '/' ? op_pfs_prefixes[r->pfs_number] : path;
 	char *problem = NULL;
 	struct h2_inode_meta m;
 	struct tree_attr attr;
@@ -843,7 +909,7 @@ static char *read_inode(struct reading *r, char *path, struct h2_inode *inode)
 		problem = read_target(r, path, inode, &attr.content);
 	else if (m.type == H2_OBJECT_DIRECTORY)
 		problem = read_dir(r, prefix, inode);
-	tree_add(r->tree, path, (uint64_t)r->pfs_number << 63 | m.inum, &attr);
+	tree_add(r->tree, path, (uint64_t)r->pfs_number << 62 | m.inum, &attr);
 	return problem;
 }
 
@@ -887,15 +953,21 @@ char *session_read_tree(struct h2_fs *fs, const struct setup *setup, struct tree
 	char *problem = NULL;
 
 	*tree = (struct tree){0};
-	for (unsigned i = 0; i < setup->pfs_count && !problem; i++) {
+	for (unsigned i = 0; i < OP_PFS_MAX && !problem; i++) {
 		struct h2_inode *root = NULL;
-		int err = h2_pfs_open(fs, labels[i], &r.pfs);
+		int err;
+
+		if (i >= setup->pfs_count && i < OP_PFS_SNAPSHOT)
+			continue;
+		err = h2_pfs_open(fs, labels[i], &r.pfs);
+		if (err == -ENOENT && i >= OP_PFS_SNAPSHOT)
+			continue;
 
 		if (!err)
 			err = h2_inode_get(r.pfs, H2_INUM_ROOT, &root);
 		r.pfs_number = i;
 		problem = err ? cannot(labels[i], "open", err)
-			      : read_inode(&r, must_print("%s/", i ? "@" : ""), root);
+			      : read_inode(&r, must_print("%s/", op_pfs_prefixes[i]), root);
 		h2_inode_put(root);
 		h2_pfs_put(r.pfs);
 		r.pfs = NULL;

@@ -85,7 +85,7 @@ struct session {
 
 	struct h2_volumes *volumes;
 	struct h2_fs *fs;
-	struct h2_pfs *pfs[2];
+	struct h2_pfs *pfs[OP_PFS_MAX]; /* NULL: there is none, or it is not open */
 	struct h2_inode *held;
 };
 
