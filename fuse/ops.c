@@ -50,6 +50,7 @@ int errno_for_user(int err)
 	case EOPNOTSUPP:
 	case ENODEV:
 	case EBUSY:
+	case EINTR:
 		return -err;
 	default:
 		return EIO;

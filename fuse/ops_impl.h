@@ -1,6 +1,6 @@
 /*
  * What the files with the FUSE operations share: ops.c has names, attributes and the table,
- * ops_read.c what is read, ops_write.c what is changed.
+ * ops_read.c what is read, ops_write.c what is changed, ops_ioctl.c the ioctls.
  */
 #ifndef FUSE_OPS_IMPL_H
 #define FUSE_OPS_IMPL_H
@@ -20,6 +20,18 @@ int errno_for_user(int err); /* negative in, positive out */
 
 /* Get the inode of a node; a node that does not exist is -ESTALE. */
 int get_node(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep);
+
+/* Get a node to change something of it. Also -EROFS. */
+int get_for_change(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep);
+
+/* After an operation that gave err. Returns the error to be answered. */
+int ops_finish(const struct ops_view *view, int err);
+
+#define UFLAGS_IMMUTABLE (0x2u | 0x20000u) /* MF 6.6: the user's and the system's */
+#define UFLAGS_APPEND (0x4u | 0x40000u)
+#define UFLAGS_NODUMP 0x1u
+#define UFLAGS_SYSTEM_IMMUTABLE 0x20000u
+#define UFLAGS_SYSTEM_APPEND 0x40000u
 
 /* What the kernel is told of an inode. */
 void fill_stat(const struct ops_view *view, struct h2_inode *inode, struct stat *st);
@@ -57,8 +69,10 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 			struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_off,
 			struct fuse_file_info *to_fi, size_t len, int flags);
+void op_destroy(void *userdata);
+
+/* ops_ioctl.c */
 void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
 	      unsigned flags, const void *in, size_t in_size, size_t out_size);
-void op_destroy(void *userdata);
 
 #endif

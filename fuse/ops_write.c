@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/fs.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,12 +25,6 @@
 #include "ops_impl.h"
 
 #define COPY_MAX ((size_t)64 << 20) /* bytes that one request copies; callers go on behind it */
-
-#define UFLAGS_IMMUTABLE (0x2u | 0x20000u) /* MF 6.6: the user's and the system's */
-#define UFLAGS_APPEND (0x4u | 0x40000u)
-#define UFLAGS_NODUMP 0x1u
-#define UFLAGS_SYSTEM_IMMUTABLE 0x20000u
-#define UFLAGS_SYSTEM_APPEND 0x40000u
 
 /* ---- the outcome ---- */
 
@@ -62,8 +55,7 @@ int ops_sync(const struct ops_view *view)
 	return -errno_for_user(err);
 }
 
-/* After an operation that gave err. Returns the error to be answered. */
-static int finish(const struct ops_view *view, int err)
+int ops_finish(const struct ops_view *view, int err)
 {
 	if (err == -EROFS || err == -EIO)
 		tell_refusal(view);
@@ -75,7 +67,7 @@ static int finish(const struct ops_view *view, int err)
 /* The same for a change of names. */
 static int finish_names(const struct ops_view *view, int err)
 {
-	err = finish(view, err);
+	err = ops_finish(view, err);
 	if (!err && view->dirsync)
 		err = ops_sync(view);
 	return err;
@@ -86,8 +78,7 @@ static void reply_done(fuse_req_t req, int err)
 	fuse_reply_err(req, err ? errno_for_user(err) : 0);
 }
 
-/* Get a node to change something of it. */
-static int get_for_change(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep)
+int get_for_change(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep)
 {
 	/* The kernel asks nothing of the kind unless somebody changed the flags of its mount. */
 	if (!view_of(req)->nodes)
@@ -330,7 +321,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid,
 		err = -EINVAL;
 	if (!err && set.valid)
 		err = set_attr(view, inode, valid, &set);
-	err = finish(view, err);
+	err = ops_finish(view, err);
 	if (err) {
 		reply_error(req, err);
 	} else {
@@ -444,7 +435,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 				    : h2_file_allocate(inode, flags, (uint64_t)off, (uint64_t)len);
 		h2_inode_put(inode);
 	}
-	reply_done(req, finish(view_of(req), err));
+	reply_done(req, ops_finish(view_of(req), err));
 }
 
 void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
@@ -464,136 +455,15 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	h2_inode_put(source);
 	h2_inode_put(target);
 	if (n >= 0) {
-		int err = finish(view_of(req), 0);
+		int err = ops_finish(view_of(req), 0);
 
 		if (err)
 			n = err;
 	}
 	if (n < 0)
-		reply_error(req, finish(view_of(req), (int)n));
+		reply_error(req, ops_finish(view_of(req), (int)n));
 	else
 		fuse_reply_write(req, (size_t)n);
-}
-
-/* ---- flags of files ---- */
-
-/* What Linux and the media call the same; a set flag is the system's, as on Linux only root sets it. */
-static const struct flag_row {
-	uint32_t uflags; /* any of these on the media is the flag */
-	uint32_t set;    /* what is stored when it is set */
-	uint32_t fs;     /* FS_IOC_GETFLAGS */
-	uint32_t xflags; /* FS_IOC_FSGETXATTR */
-} flag_rows[] = {
-	{UFLAGS_IMMUTABLE, UFLAGS_SYSTEM_IMMUTABLE, FS_IMMUTABLE_FL, FS_XFLAG_IMMUTABLE},
-	{UFLAGS_APPEND, UFLAGS_SYSTEM_APPEND, FS_APPEND_FL, FS_XFLAG_APPEND},
-	{UFLAGS_NODUMP, UFLAGS_NODUMP, FS_NODUMP_FL, FS_XFLAG_NODUMP},
-};
-
-#define FLAG_ROWS (sizeof(flag_rows) / sizeof(flag_rows[0]))
-
-static uint32_t flags_of(uint32_t uflags, bool x)
-{
-	uint32_t flags = 0;
-
-	for (size_t i = 0; i < FLAG_ROWS; i++)
-		if (uflags & flag_rows[i].uflags)
-			flags |= x ? flag_rows[i].xflags : flag_rows[i].fs;
-	return flags;
-}
-
-static int set_flags(struct h2_inode *inode, uint32_t flags, bool x)
-{
-	struct h2_set_attr set = {.valid = H2_SET_UFLAGS};
-	struct h2_attr attr;
-
-	h2_inode_attr(inode, &attr);
-	set.uflags = attr.uflags;
-	for (size_t i = 0; i < FLAG_ROWS; i++) {
-		const struct flag_row *row = &flag_rows[i];
-		uint32_t bit = x ? row->xflags : row->fs;
-
-		if (!(flags & bit))
-			set.uflags &= ~row->uflags;
-		else if (!(set.uflags & row->uflags))
-			set.uflags |= row->set;
-		flags &= ~bit;
-	}
-	if (flags)
-		return -EOPNOTSUPP;
-	return set.uflags == attr.uflags ? 0 : h2_inode_set_attr(inode, &set);
-}
-
-static void reply_flags(fuse_req_t req, struct h2_inode *inode, bool x, size_t out_size)
-{
-	struct fsxattr fsx = {.fsx_xflags = 0};
-	struct h2_attr attr;
-	uint32_t flags;
-
-	h2_inode_attr(inode, &attr);
-	flags = flags_of(attr.uflags, x);
-	fsx.fsx_xflags = flags;
-	if (out_size < (x ? sizeof(fsx) : sizeof(flags)))
-		fuse_reply_err(req, EINVAL);
-	else if (x)
-		fuse_reply_ioctl(req, 0, &fsx, sizeof(fsx));
-	else
-		fuse_reply_ioctl(req, 0, &flags, sizeof(flags));
-}
-
-static int take_flags(struct h2_inode *inode, bool x, const void *in, size_t in_size)
-{
-	struct fsxattr fsx;
-	uint32_t flags;
-
-	if (in_size < (x ? sizeof(fsx) : sizeof(flags)))
-		return -EINVAL;
-	if (!x) {
-		memcpy(&flags, in, sizeof(flags));
-		return set_flags(inode, flags, false);
-	}
-	memcpy(&fsx, in, sizeof(fsx));
-	if (fsx.fsx_extsize || fsx.fsx_projid || fsx.fsx_cowextsize)
-		return -EOPNOTSUPP;
-	return set_flags(inode, fsx.fsx_xflags, true);
-}
-
-void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
-	      unsigned flags, const void *in, size_t in_size, size_t out_size)
-{
-	const struct ops_view *view = view_of(req);
-	const uint32_t writable = view->nodes != NULL;
-	bool get = cmd == (unsigned)FS_IOC_GETFLAGS || cmd == (unsigned)FS_IOC_FSGETXATTR;
-	bool set = cmd == (unsigned)FS_IOC_SETFLAGS || cmd == (unsigned)FS_IOC_FSSETXATTR;
-	bool x = cmd == (unsigned)FS_IOC_FSGETXATTR || cmd == (unsigned)FS_IOC_FSSETXATTR;
-	struct h2_inode *inode;
-	int err;
-
-	(void)arg;
-	(void)fi;
-	(void)flags;
-	if (cmd == (unsigned)OPS_IOC_WRITABLE && out_size >= sizeof(writable)) {
-		fuse_reply_ioctl(req, 0, &writable, sizeof(writable));
-		return;
-	}
-	if (!get && !set) {
-		fuse_reply_err(req, ENOTTY);
-		return;
-	}
-	err = get ? get_node(req, ino, &inode) : get_for_change(req, ino, &inode);
-	if (err) {
-		reply_error(req, err);
-		return;
-	}
-	if (get) {
-		reply_flags(req, inode, x, out_size);
-	} else {
-		err = finish(view, take_flags(inode, x, in, in_size));
-		if (err)
-			reply_error(req, err);
-		else
-			fuse_reply_ioctl(req, 0, NULL, 0);
-	}
-	h2_inode_put(inode);
 }
 
 /* ---- the end ---- */

@@ -352,6 +352,7 @@ static bool is_long(const struct session *s, const struct fuse_buf *buf)
 	case FUSE_FSYNCDIR:
 	case FUSE_SYNCFS:
 	case FUSE_FALLOCATE:
+	case FUSE_IOCTL:
 	case FUSE_COPY_FILE_RANGE:
 	case FUSE_DESTROY:
 		return true;
@@ -370,7 +371,6 @@ static bool is_long(const struct session *s, const struct fuse_buf *buf)
 	case FUSE_RMDIR:
 	case FUSE_RENAME:
 	case FUSE_RENAME2:
-	case FUSE_IOCTL:
 		return s->view.sync || s->view.dirsync; /* each waits for a commit */
 	default:
 		return false;

@@ -71,11 +71,17 @@ void h2_fs_abandon(struct h2_fs *fs);
 struct h2_fs_stats {
 	uint64_t total_bytes; /* what can ever be allocated: allocator_size */
 	uint64_t free_bytes;  /* never more than total_bytes */
-	uint64_t inodes;      /* in all PFSs, as counted by the super-root's blockref */
+	uint64_t waiting_bytes; /* of free_bytes: dropped, and free after some more commits */
+	uint64_t lost_bytes;    /* about so much would bulk free find */
+	uint64_t scan_bytes, scan_expected_bytes; /* of the running bulk free; both 0: none runs */
+	uint64_t inodes; /* in all PFSs, as counted by the super-root's blockref */
 	size_t cache_bytes;   /* now in memory */
 	uint64_t cache_hits, cache_misses;
 };
 void h2_fs_get_stats(struct h2_fs *fs, struct h2_fs_stats *stats);
+
+/* Forget what was read and is not in use: it is read, and checked, again when it is needed. */
+void h2_fs_forget_cached(struct h2_fs *fs);
 
 /* The volumes that it was opened with. */
 struct h2_volumes *h2_fs_volumes(struct h2_fs *fs);
@@ -138,6 +144,15 @@ struct h2_pfs *h2_inode_pfs(const struct h2_inode *inode);
 
 /* The attributes as they are now. */
 void h2_inode_get_meta(struct h2_inode *inode, struct h2_inode_meta *meta);
+
+#define H2_INODE_BYTES 1024u
+
+/*
+ * The inode as it would be on the media (MF 6.1), with zeros in place of its contents; and what its
+ * blockref says of all below it, as of the last commit: bytes and inodes.
+ */
+void h2_inode_get_block(struct h2_inode *inode, uint8_t block[H2_INODE_BYTES],
+			uint64_t *data_count, uint64_t *inode_count);
 
 /* What stat(2) tells, BS 3.8; a zero atime or btime is replaced as MF 6.5 advises. */
 struct h2_attr {

@@ -33,6 +33,7 @@ struct h2_bulkfree {
 	bool broken; /* the last scan met damage: nobody tries again unasked */
 	uint64_t freed_last;
 	_Atomic uint64_t scans; /* that have ended; read without lock */
+	_Atomic uint64_t bytes, bytes_expected; /* of the running scan; likewise */
 
 	pthread_t thread;
 	bool has_thread;
@@ -63,6 +64,7 @@ static int meet_block(void *user, uint64_t data_off, bool leads)
 	if (seen == 0)
 		s->bytes += UINT64_C(1) << (data_off & 63);
 	s->blocks++;
+	atomic_store_explicit(&b->bytes, s->bytes, memory_order_relaxed);
 	if (atomic_load_explicit(&b->interrupt, memory_order_relaxed))
 		return -EINTR;
 	if (s->options && s->options->progress && s->blocks % 1024 == 0 &&
@@ -129,6 +131,7 @@ static int scan_volume(struct scan *s, uint64_t *tid)
 	*tid = header.mirror_tid;
 	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
 		s->bytes_expected += header.sroot_blockset[i].data_count;
+	atomic_store(&s->fs->bulkfree->bytes_expected, s->bytes_expected + 1);
 	if (!err)
 		err = h2_block_walk_set(&walk, header.sroot_blockset);
 	if (!err)
@@ -161,6 +164,8 @@ static int run(struct h2_fs *fs, const struct h2_bulkfree_options *options,
 	h2_used_map_free(s.map);
 	b->broken = err && err != -EINTR && err != -ENOMEM;
 	b->freed_last = freed;
+	atomic_store(&b->bytes, 0);
+	atomic_store(&b->bytes_expected, 0);
 	atomic_fetch_add(&b->scans, 1);
 	if (freed)
 		h2_txn_changed(fs->txn);
@@ -184,6 +189,12 @@ int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_bulkfree_options *options,
 	err = run(fs, options, result);
 	h2_mutex_unlock(&fs->bulkfree->lock);
 	return err ? err : h2_txn_rotate(fs->txn);
+}
+
+void h2_bulkfree_progress(struct h2_fs *fs, uint64_t *bytes, uint64_t *expected)
+{
+	*bytes = atomic_load(&fs->bulkfree->bytes);
+	*expected = atomic_load(&fs->bulkfree->bytes_expected);
 }
 
 /* ---- when there is no room ---- */

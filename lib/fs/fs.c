@@ -212,6 +212,13 @@ void h2_fs_get_stats(struct h2_fs *fs, struct h2_fs_stats *stats)
 	struct h2_cache_stats cache;
 	uint64_t available;
 
+	struct h2_space_stats space = {0};
+	uint64_t scan_bytes = 0, scan_expected = 0;
+
+	if (fs->txn) {
+		h2_space_get_stats(fs->space, &space);
+		h2_bulkfree_progress(fs, &scan_bytes, &scan_expected);
+	}
 	h2_cache_get_stats(fs->blocks.cache, &cache);
 	available = fs->txn ? free_bytes(fs) : header->allocator_free;
 	h2_fs_enter(fs);
@@ -219,12 +226,21 @@ void h2_fs_get_stats(struct h2_fs *fs, struct h2_fs_stats *stats)
 		.total_bytes = header->allocator_size,
 		.free_bytes = available < header->allocator_size ? available
 								 : header->allocator_size,
+		.waiting_bytes = space.waiting_bytes,
+		.lost_bytes = space.lost_bytes,
+		.scan_bytes = scan_bytes,
+		.scan_expected_bytes = scan_expected,
 		.inodes = fs->super_ref.inode_count,
 		.cache_bytes = cache.bytes,
 		.cache_hits = cache.hits,
 		.cache_misses = cache.misses,
 	};
 	h2_fs_leave(fs);
+}
+
+void h2_fs_forget_cached(struct h2_fs *fs)
+{
+	h2_cache_shrink(fs->blocks.cache);
 }
 
 struct h2_volumes *h2_fs_volumes(struct h2_fs *fs)

@@ -363,6 +363,9 @@ void h2_fs_forget_changes(struct h2_fs *fs);
 /* Be ready for h2_fs_bulkfree(); with_thread: and do it unasked. Returns 0 or an error. */
 int h2_bulkfree_start(struct h2_fs *fs, bool with_thread);
 
+/* How far the running scan is; zeros where none runs. */
+void h2_bulkfree_progress(struct h2_fs *fs, uint64_t *bytes, uint64_t *expected);
+
 /* End the thread, interrupting it; and, once no operation runs any more, free everything. */
 void h2_bulkfree_stop(struct h2_fs *fs);
 void h2_bulkfree_free(struct h2_fs *fs);

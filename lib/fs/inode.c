@@ -260,6 +260,22 @@ void h2_inode_get_meta(struct h2_inode *inode, struct h2_inode_meta *meta)
 	h2_fs_leave(h2_inode_fs(inode));
 }
 
+void h2_inode_get_block(struct h2_inode *inode, uint8_t block[H2_INODE_BYTES],
+			uint64_t *data_count, uint64_t *inode_count)
+{
+	struct h2d_inode d = {0};
+
+	static_assert(sizeof(d) == H2_INODE_BYTES, "MF 6.1");
+	h2_fs_enter(h2_inode_fs(inode));
+	h2_inode_lock_read(inode);
+	h2_inode_encode(&inode->meta, &d);
+	*data_count = inode->ref.data_count;
+	*inode_count = inode->ref.inode_count;
+	h2_inode_unlock_read(inode);
+	h2_fs_leave(h2_inode_fs(inode));
+	memcpy(block, &d, sizeof(d));
+}
+
 static uint32_t type_bits(unsigned type)
 {
 	static const uint32_t bits[] = {

@@ -1,0 +1,143 @@
+/*
+ * The ioctls of a mounted HAMMER2 filesystem, on any file or directory of it.
+ *
+ * Numbers and layouts are DragonFly's (BS 13), the same on all 64-bit systems; what this project
+ * adds is below them. Structures are in the machine's order; UUIDs in that of the media.
+ *
+ * Who may: anyone who can open the file VERSION_GET, INODE_GET, DEBUG_DUMP, BULKFREE_SCAN, STATUS
+ * and CIDPRUNE; the owner of a file INODE_SET of its compression and check algorithm; everything
+ * else root, and the user who mounted it. Besides what is listed there are the errors EPERM, EROFS
+ * (the mount, or the volumes, are for reading only), EINVAL, ENOSPC, EIO, ENOMEM.
+ */
+#ifndef HAMMER2_IOCTL_H
+#define HAMMER2_IOCTL_H
+
+#include <stdint.h>
+#include <sys/ioctl.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct hammer2_ioc_version {
+	uint32_t version; /* of the volume header */
+	uint8_t reserved[252];
+};
+
+struct hammer2_ioc_pfs {
+	uint64_t name_key;  /* GET: the first key to look at, or HAMMER2_PFS_THIS */
+	uint64_t name_next; /* GET: the key of the next one, or HAMMER2_PFS_END */
+	uint8_t pfs_type, pfs_subtype;
+	uint8_t reserved0[2];
+	uint32_t flags; /* SNAPSHOT: ignored, since a snapshot needs a commit anyway */
+	uint64_t reserved1;
+	uint8_t pfs_fsid[16], pfs_clid[16]; /* CREATE: nil: random ones */
+	char name[256];                     /* the label */
+};
+
+#define HAMMER2_PFS_THIS UINT64_MAX /* the one that the file is in */
+#define HAMMER2_PFS_END UINT64_MAX
+
+struct hammer2_ioc_inode {
+	uint32_t flags; /* SET: HAMMER2_SET_... */
+	uint32_t reserved0;
+	uint64_t reserved1;
+	uint64_t data_count;  /* bytes of all that is below it */
+	uint64_t inode_count; /* inodes below it */
+	uint8_t inode[1024];  /* as on the media (MF 6.1), up to its contents, which are zero */
+};
+
+#define HAMMER2_SET_INODE_QUOTA 0x01u
+#define HAMMER2_SET_DATA_QUOTA 0x02u
+#define HAMMER2_SET_COPIES 0x04u /* not supported: EOPNOTSUPP */
+#define HAMMER2_SET_CHECK 0x08u
+#define HAMMER2_SET_COMP 0x10u
+
+struct hammer2_ioc_bulkfree {
+	uint64_t sbase, sstop; /* where it began and ended */
+	uint64_t size;         /* memory: ignored */
+	uint64_t count_allocated, count_freed; /* blocks that were met; bytes that come back */
+	uint64_t total_fragmented, total_allocated, total_scanned;
+};
+
+struct hammer2_ioc_destroy {
+	uint32_t cmd; /* 0 nothing, 1 by name, 2 by inode number */
+	char path[260];
+	uint64_t inum;
+};
+
+struct hammer2_ioc_growfs {
+	uint64_t size;    /* in: bytes, or 0: all of the device; out: what it is now */
+	int32_t modified; /* out: whether it has grown */
+	int32_t reserved0;
+	uint8_t reserved1[56];
+};
+
+struct hammer2_ioc_volume {
+	char path[64]; /* cut where it is longer */
+	int32_t id;
+	int32_t reserved;
+	uint64_t offset, size;
+};
+
+#define HAMMER2_IOC_VOLUMES_MAX 64
+
+struct hammer2_ioc_volume_list2 {
+	struct hammer2_ioc_volume volumes[HAMMER2_IOC_VOLUMES_MAX];
+	int32_t nvolumes; /* in: how many are wanted; out: how many there are in volumes */
+	int32_t version;
+	char pfs_name[256];
+};
+
+#define HAMMER2IOC_VERSION_GET _IOWR('h', 64, struct hammer2_ioc_version)
+#define HAMMER2IOC_PFS_GET _IOWR('h', 80, struct hammer2_ioc_pfs)      /* ENOENT */
+#define HAMMER2IOC_PFS_CREATE _IOWR('h', 81, struct hammer2_ioc_pfs)   /* EEXIST */
+#define HAMMER2IOC_PFS_DELETE _IOWR('h', 82, struct hammer2_ioc_pfs)   /* ENOENT, EBUSY */
+#define HAMMER2IOC_PFS_LOOKUP _IOWR('h', 83, struct hammer2_ioc_pfs)   /* ENOENT */
+#define HAMMER2IOC_PFS_SNAPSHOT _IOWR('h', 84, struct hammer2_ioc_pfs) /* EEXIST */
+#define HAMMER2IOC_INODE_GET _IOWR('h', 86, struct hammer2_ioc_inode)
+#define HAMMER2IOC_INODE_SET _IOWR('h', 87, struct hammer2_ioc_inode)
+#define HAMMER2IOC_DEBUG_DUMP _IOWR('h', 91, uint32_t) /* to the log */
+#define HAMMER2IOC_BULKFREE_SCAN _IOWR('h', 92, struct hammer2_ioc_bulkfree) /* EINTR */
+#define HAMMER2IOC_DESTROY _IOWR('h', 94, struct hammer2_ioc_destroy)
+#define HAMMER2IOC_EMERG_MODE _IOWR('h', 95, int32_t) /* does nothing: it is not needed */
+#define HAMMER2IOC_GROWFS _IOWR('h', 96, struct hammer2_ioc_growfs)
+#define HAMMER2IOC_VOLUME_LIST2 _IOWR('h', 197, struct hammer2_ioc_volume_list2)
+#define HAMMER2IOC_CIDPRUNE _IOWR('h', 240, uint8_t[128]) /* what is cached is read again */
+
+/* ---- what this project adds ---- */
+
+struct hammer2_ioc_pfs_rename {
+	char name[256], new_name[256];
+};
+
+struct hammer2_ioc_pfs_rollback {
+	char name[256];     /* of the PFS, which must not be mounted */
+	char snapshot[256]; /* whose contents it gets */
+	char keep[256];     /* the snapshot that gets what it had; empty: none */
+};
+
+struct hammer2_ioc_pfs_snapshot_of {
+	char name[256]; /* of the new one */
+	char origin[256];
+};
+
+struct hammer2_ioc_status {
+	uint64_t total_bytes, free_bytes;
+	uint64_t waiting_bytes; /* of free_bytes: free after some more commits */
+	uint64_t lost_bytes;    /* about so much a bulk free would find */
+	uint64_t scan_bytes, scan_expected_bytes; /* of the running bulk free; both 0: none runs */
+	uint32_t writable;                        /* this mount is for writing */
+	uint32_t reserved0;
+	uint64_t reserved[25];
+};
+
+#define HAMMER2IOC_PFS_RENAME _IOWR('H', 0xf1, struct hammer2_ioc_pfs_rename) /* EBUSY, EEXIST */
+#define HAMMER2IOC_PFS_ROLLBACK _IOWR('H', 0xf2, struct hammer2_ioc_pfs_rollback)
+#define HAMMER2IOC_PFS_SNAPSHOT_OF _IOWR('H', 0xf3, struct hammer2_ioc_pfs_snapshot_of)
+#define HAMMER2IOC_STATUS _IOWR('H', 0xf4, struct hammer2_ioc_status)
+
+#ifdef __cplusplus
+}
+#endif
+#endif
