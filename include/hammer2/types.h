@@ -37,6 +37,7 @@ extern "C" {
  * doc/FORMAT.md.
  */
 #define H2_HEADER_BACKUP_OFFSET UINT64_C(0x290000)
+#define H2_LOST_RECORD_OFFSET UINT64_C(0x2a0000) /* doc/FORMAT.md: what bulk free would find */
 #define H2_BLOCKSET_COUNT 4u
 #define H2_NODE_ENTRIES_MAX 512u
 #define H2_FREEMAP_RECORDS 256u

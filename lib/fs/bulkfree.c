@@ -20,11 +20,13 @@
 #include <time.h>
 
 #include "block_walk.h"
+#include "lost_record.h"
 #include "used_map.h"
 
 #define WORTH_BYTES (UINT64_C(256) << 10) /* dropped since the last scan: for want of room */
 #define THREAD_BYTES (UINT64_C(64) << 20) /* for the thread; on small volumes 1/64 of it */
 #define THREAD_BYTES_MIN (UINT64_C(1) << 20)
+#define FIRST_PAUSE 3 /* seconds; who mounts wants to read something first */
 #define REST_FACTOR 10 /* the thread rests that many times as long as its last scan took */
 
 struct h2_bulkfree {
@@ -32,8 +34,10 @@ struct h2_bulkfree {
 	/* under lock */
 	bool broken; /* the last scan met damage: nobody tries again unasked */
 	uint64_t freed_last;
-	_Atomic uint64_t scans; /* that have ended; read without lock */
-	_Atomic uint64_t bytes, bytes_expected; /* of the running scan; likewise */
+	/* changed under lock, read without */
+	_Atomic bool unknown; /* no record told what was lost before opening, and no scan has */
+	_Atomic uint64_t scans; /* that have ended */
+	_Atomic uint64_t bytes, bytes_expected; /* of the running scan */
 
 	pthread_t thread;
 	bool has_thread;
@@ -163,6 +167,8 @@ static int run(struct h2_fs *fs, const struct h2_bulkfree_options *options,
 	err = err ? err : end_err;
 	h2_used_map_free(s.map);
 	b->broken = err && err != -EINTR && err != -ENOMEM;
+	if (!err)
+		atomic_store(&b->unknown, false);
 	b->freed_last = freed;
 	atomic_store(&b->bytes, 0);
 	atomic_store(&b->bytes_expected, 0);
@@ -203,6 +209,8 @@ static bool is_worth_it(struct h2_fs *fs, uint64_t bytes)
 {
 	struct h2_space_stats stats;
 
+	if (atomic_load(&fs->bulkfree->unknown))
+		return true;
 	h2_space_get_stats(fs->space, &stats);
 	return stats.lost_bytes >= bytes;
 }
@@ -257,7 +265,7 @@ static void *thread_main(void *user)
 	struct h2_fs *fs = user;
 	struct h2_bulkfree *b = fs->bulkfree;
 	uint64_t bytes = thread_bytes(fs);
-	time_t pause = 1;
+	time_t pause = atomic_load(&b->unknown) ? FIRST_PAUSE : 1;
 
 	while (rest(b, pause)) {
 		time_t start = time(NULL);
@@ -274,9 +282,26 @@ static void *thread_main(void *user)
 	return NULL;
 }
 
+/* What is lost after this: what was dropped, and what waits for commits that will not come. */
+void h2_bulkfree_note_lost(struct h2_fs *fs)
+{
+	struct h2_volume_header header;
+	struct h2_space_stats stats;
+
+	h2_txn_get_header(fs->txn, &header);
+	/* Without a commit the record that there may be is right. */
+	if (atomic_load(&fs->bulkfree->unknown) ||
+	    header.mirror_tid == h2_volumes_header(fs->volumes)->mirror_tid)
+		return;
+	h2_space_get_stats(fs->space, &stats);
+	(void)h2_lost_record_write(fs->volumes, header.mirror_tid,
+				   stats.lost_bytes + stats.waiting_bytes);
+}
+
 int h2_bulkfree_start(struct h2_fs *fs, bool with_thread)
 {
 	struct h2_bulkfree *b = calloc(1, sizeof(*b));
+	uint64_t lost;
 	int err;
 
 	if (!b)
@@ -285,6 +310,10 @@ int h2_bulkfree_start(struct h2_fs *fs, bool with_thread)
 	h2_mutex_init(&b->wake_lock, H2_RANK_BULKFREE + 1);
 	pthread_cond_init(&b->wake, NULL);
 	fs->bulkfree = b;
+	if (h2_lost_record_read(fs->volumes, h2_volumes_header(fs->volumes)->mirror_tid, &lost))
+		h2_space_lose(fs->space, lost);
+	else
+		atomic_store(&b->unknown, true);
 	if (!with_thread)
 		return 0;
 	err = pthread_create(&b->thread, NULL, thread_main, fs);

@@ -150,6 +150,8 @@ static int close_fs(struct h2_fs *fs, bool abandon)
 	h2_bulkfree_stop(fs);
 	if (fs->pool)
 		h2_pool_wait(fs->pool);
+	if (fs->txn && !abandon && h2_txn_sync(fs->txn) == 0 && h2_txn_rotate(fs->txn) == 0)
+		h2_bulkfree_note_lost(fs);
 	err = h2_txn_close(fs->txn, abandon);
 	/* From here on nothing is shared any more. */
 	fs->txn = NULL;

@@ -370,6 +370,9 @@ void h2_bulkfree_progress(struct h2_fs *fs, uint64_t *bytes, uint64_t *expected)
 void h2_bulkfree_stop(struct h2_fs *fs);
 void h2_bulkfree_free(struct h2_fs *fs);
 
+/* Before closing, after the last commit: keep for the next time what a scan would find. */
+void h2_bulkfree_note_lost(struct h2_fs *fs);
+
 /* See struct h2_txn_owner. */
 bool h2_fs_reclaim(void *user);
 

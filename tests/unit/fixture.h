@@ -20,6 +20,7 @@ struct fixture {
 	atomic_uint reports;
 	size_t cache_bytes; /* 0: 1 MiB */
 	bool write;         /* open for writing, without deduplication */
+	unsigned commit_seconds;
 };
 
 static inline void fixture_report(void *user, const struct h2_report *report)
@@ -64,6 +65,7 @@ static inline int fixture_reopen_fs(struct fixture *f)
 		.report_user = f,
 		.write = f->write,
 		.no_dedup = true,
+		.commit_seconds = f->commit_seconds,
 	};
 	struct h2_volumes_options volumes_options = {.write = f->write};
 

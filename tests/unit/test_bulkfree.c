@@ -348,6 +348,123 @@ static void lagging_freemap_is_caught_up_with(void **state)
 	expect_sound(f);
 }
 
+/* ---- what was lost before opening ---- */
+
+/* As a crash does: what was not committed is gone. */
+static void crash(struct fixture *f)
+{
+	h2_pfs_put(f->pfs);
+	h2_fs_abandon(f->fs);
+	f->pfs = NULL;
+	f->fs = NULL;
+}
+
+#define PATIENCE_MS 20000u
+
+/* Wait for storage to come back by itself. */
+static bool comes_back(struct fixture *f, uint64_t wanted)
+{
+	for (unsigned ms = 0; ms < PATIENCE_MS; ms += 50) {
+		if (free_bytes(f) >= wanted)
+			return true;
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	}
+	return false;
+}
+
+static void expect_comes_back(struct fixture *f, uint64_t wanted)
+{
+	f->commit_seconds = 1;
+	open_written(f);
+	assert_true(free_bytes(f) < wanted);
+	assert_true(comes_back(f, wanted));
+	f->commit_seconds = 0;
+	expect_sound(f);
+}
+
+static void what_open_removed_files_held_comes_back_after_a_crash(void **state)
+{
+	struct fixture *f = *state;
+	struct h2_inode *inode;
+	uint64_t before;
+
+	open_for_writing(f);
+	before = free_bytes(f);
+	make_file(f, "open", 1, 10);
+	inode = find(f, "open");
+	unlink_name(f, "open");
+	assert_int_equal(h2_fs_sync(f->fs), 0);
+	h2_inode_put(inode);
+	crash(f);
+	expect_comes_back(f, before - MIB);
+}
+
+static void what_was_lost_is_known_at_the_next_opening(void **state)
+{
+	struct fixture *f = *state;
+	struct h2_fs_stats stats;
+	uint64_t before;
+
+	open_for_writing(f);
+	assert_int_equal(h2_fs_bulkfree(f->fs, NULL, NULL), 0);
+	before = free_bytes(f);
+	make_file(f, "goes", 1, 10);
+	open_written(f);
+	unlink_name(f, "goes");
+	open_written(f);
+	h2_fs_get_stats(f->fs, &stats);
+	assert_in_range(stats.lost_bytes, 10 * MIB, 11 * MIB);
+	/* Also when nothing is changed. */
+	open_written(f);
+	h2_fs_get_stats(f->fs, &stats);
+	assert_in_range(stats.lost_bytes, 10 * MIB, 11 * MIB);
+	expect_comes_back(f, before - MIB);
+	f->write = true;
+	fixture_reopen(f);
+	h2_fs_get_stats(f->fs, &stats);
+	assert_true(stats.lost_bytes < MIB);
+}
+
+/* A record that is not of this state of this filesystem says nothing: a scan has to. */
+static void a_record_of_another_state_is_not_believed(void **state)
+{
+	struct fixture *f = *state;
+	struct h2_sim *sim;
+	uint8_t record[4096], other[4096];
+	struct h2_fs_stats stats;
+
+	open_for_writing(f);
+	assert_int_equal(h2_fs_bulkfree(f->fs, NULL, NULL), 0);
+	make_file(f, "goes", 1, 10);
+	open_written(f);
+	unlink_name(f, "goes");
+	fixture_close(f);
+	sim = f->image->volumes[0].sim;
+	h2_sim_peek(sim, H2_LOST_RECORD_OFFSET, record, sizeof(record));
+	assert_memory_equal(record, "H2LOST01", 8);
+	for (unsigned i = 0; i < 44; i++) {
+		memcpy(other, record, sizeof(other));
+		other[i] ^= 1;
+		assert_int_equal(h2_sim_poke(sim, H2_LOST_RECORD_OFFSET, other, sizeof(other)), 0);
+		fixture_reopen(f);
+		h2_fs_get_stats(f->fs, &stats);
+		assert_int_equal(stats.lost_bytes, 0);
+	}
+	assert_int_equal(h2_sim_poke(sim, H2_LOST_RECORD_OFFSET, record, sizeof(record)), 0);
+	fixture_reopen(f);
+	h2_fs_get_stats(f->fs, &stats);
+	assert_true(stats.lost_bytes >= 10 * MIB);
+	/* After a commit it is of an older state. */
+	make_file(f, "new", 1, 1);
+	assert_int_equal(h2_fs_sync(f->fs), 0);
+	crash(f);
+	h2_volumes_close(f->volumes);
+	f->volumes = NULL;
+	fixture_reopen(f);
+	h2_fs_get_stats(f->fs, &stats);
+	assert_int_equal(stats.lost_bytes, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +476,9 @@ int main(void)
 		FIXTURE_TEST(changes_during_a_run_do_not_disturb_it),
 		FIXTURE_TEST(runs_beside_writers),
 		FIXTURE_TEST(lagging_freemap_is_caught_up_with),
+		FIXTURE_TEST(what_open_removed_files_held_comes_back_after_a_crash),
+		FIXTURE_TEST(what_was_lost_is_known_at_the_next_opening),
+		FIXTURE_TEST(a_record_of_another_state_is_not_believed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
