@@ -133,6 +133,7 @@ static void print_json(const struct crashtest *t, const struct explore_stats *s,
 		json_uint(out, explore_kind_names[i], s->states[i]);
 	json_uint(out, "sum", explore_states(s));
 	json_uint(out, "second", s->second);
+	json_uint(out, "several_volumes", s->several);
 	json_uint(out, "distinct", s->distinct);
 	json_uint(out, "repeated", s->repeated);
 	json_object_end(out);
@@ -160,6 +161,7 @@ static void print_text(const struct crashtest *t, const struct explore_stats *s,
 	for (unsigned i = 0; i < EXPLORE_KINDS; i++)
 		printf("  %-10s %" PRIu64 "\n", explore_kind_names[i], s->states[i]);
 	printf("states after a second failure: %" PRIu64 "\n", s->second);
+	printf("states of two or more volumes: %" PRIu64 "\n", s->several);
 	printf("states that differ in what is read: %" PRIu64 "; of the others %" PRIu64
 	       " were verified, too\n",
 	       s->distinct, s->repeated);

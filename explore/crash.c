@@ -277,6 +277,7 @@ static void look(struct scene *s, enum explore_kind kind)
 	damaged = make_state(s);
 	stats->states[kind]++;
 	stats->second += s->level;
+	stats->several += s->setup->volume_count > 1;
 	number = memo_find(&s->memo, &s->crasher->levels[s->level].state);
 	if (number == MEMO_NONE) {
 		number = verify_state(s);

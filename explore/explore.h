@@ -40,6 +40,7 @@ struct explore_stats {
 	uint64_t points;  /* moments at which the power failed */
 	uint64_t states[EXPLORE_KINDS];
 	uint64_t second;   /* of these, after a second failure */
+	uint64_t several;  /* of these, on two or more volumes */
 	uint64_t distinct; /* that differ in something that was read: opened, checked, read */
 	uint64_t repeated; /* of the others, verified all the same and found equal */
 	uint64_t violations;

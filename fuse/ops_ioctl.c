@@ -431,6 +431,17 @@ static int emerg_mode(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return 0; /* removing works on a full volume without it, BS 12.1 */
 }
 
+static int growfs(fuse_req_t req, fuse_ino_t ino, union argument *a)
+{
+	const struct h2_volumes *volumes = h2_fs_volumes(fs_of(req));
+	uint64_t before = h2_volumes_total_size(volumes);
+	int err = h2_fs_grow(fs_of(req), a->growfs.size, &a->growfs.size);
+
+	(void)ino;
+	a->growfs.modified = h2_volumes_total_size(volumes) != before;
+	return err;
+}
+
 static int volume_list2(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
 	struct hammer2_ioc_volume_list2 *list = &a->volume_list2;
@@ -504,6 +515,7 @@ static const struct request {
 	{HAMMER2IOC_DEBUG_DUMP, ANYONE, debug_dump},
 	{HAMMER2IOC_BULKFREE_SCAN, ANYONE | CHANGES | TELLS, bulkfree_scan},
 	{HAMMER2IOC_EMERG_MODE, 0, emerg_mode},
+	{HAMMER2IOC_GROWFS, CHANGES | TELLS, growfs},
 	{HAMMER2IOC_VOLUME_LIST2, TELLS, volume_list2},
 	{HAMMER2IOC_CIDPRUNE, ANYONE, cidprune},
 	{HAMMER2IOC_PFS_RENAME, CHANGES, pfs_rename},

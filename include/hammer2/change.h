@@ -67,6 +67,16 @@ struct h2_bulkfree_result {
 int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_bulkfree_options *options,
 		   struct h2_bulkfree_result *result);
 
+/*
+ * Make the filesystem larger: to size bytes (rounded down to 8 MiB), or to what its device has (0). An
+ * image file grows with it if it must. *new_size receives what it has then, durably; that it has it
+ * already is no error. Others go on reading and writing meanwhile.
+ *
+ * Returns 0; -EINVAL (smaller than it is, or larger than the device); -EOPNOTSUPP (several volumes:
+ * BS 11).
+ */
+int h2_fs_grow(struct h2_fs *fs, uint64_t size, uint64_t *new_size);
+
 /* ---- names ---- */
 
 struct h2_new {        /* a new object */

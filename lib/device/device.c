@@ -31,6 +31,11 @@ int h2_device_flush(struct h2_device *dev)
 	return dev->writable ? dev->ops->flush(dev) : 0;
 }
 
+int h2_device_grow(struct h2_device *dev, uint64_t size)
+{
+	return dev->ops->grow ? dev->ops->grow(dev, size) : 0;
+}
+
 void h2_device_close(struct h2_device *dev)
 {
 	if (dev)

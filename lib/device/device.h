@@ -21,11 +21,16 @@ struct h2_device_ops {
 	int (*write)(struct h2_device *dev, uint64_t offset, const void *buf, size_t len);
 	int (*flush)(struct h2_device *dev);
 	void (*close)(struct h2_device *dev); /* frees dev */
+	/*
+	 * Make it at least size bytes large, or find out whether it has become so, and set dev->size.
+	 * NULL: its size is what it is.
+	 */
+	int (*grow)(struct h2_device *dev, uint64_t size);
 };
 
 struct h2_device { /* embedded in each implementation's own structure; constant once open */
 	const struct h2_device_ops *ops;
-	uint64_t size; /* bytes */
+	_Atomic uint64_t size; /* bytes; h2_device_grow() may make it more */
 	bool writable;
 	const char *name; /* for messages; owned by the implementation */
 };
@@ -35,6 +40,13 @@ int h2_device_read(struct h2_device *dev, uint64_t offset, void *buf, size_t len
 int h2_device_write(struct h2_device *dev, uint64_t offset, const void *buf, size_t len);
 int h2_device_flush(struct h2_device *dev);
 void h2_device_close(struct h2_device *dev); /* NULL is allowed */
+
+/*
+ * Make a regular file size bytes large if it is smaller; find out whether a block device has grown.
+ * Returns 0, also where the device stays smaller than that; or the system's error. Not by two
+ * threads at once.
+ */
+int h2_device_grow(struct h2_device *dev, uint64_t size);
 
 enum h2_device_mode {
 	H2_DEVICE_READ,    /* shared with other readers */

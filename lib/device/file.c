@@ -73,6 +73,33 @@ static int file_flush(struct h2_device *dev)
 	return fdatasync(((struct file *)dev)->fd) == 0 ? 0 : -errno;
 }
 
+static int size_of(int fd, const struct stat *st, uint64_t *size)
+{
+	if (S_ISREG(st->st_mode)) {
+		*size = (uint64_t)st->st_size;
+		return 0;
+	}
+	return ioctl(fd, BLKGETSIZE64, size) == 0 ? 0 : -errno;
+}
+
+static int file_grow(struct h2_device *dev, uint64_t size)
+{
+	int fd = ((struct file *)dev)->fd, err;
+	uint64_t now;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < size) {
+		if (ftruncate(fd, (off_t)size) < 0 || fstat(fd, &st) < 0)
+			return -errno;
+	}
+	err = size_of(fd, &st, &now);
+	if (!err && now > dev->size)
+		dev->size = now;
+	return err;
+}
+
 static void file_close(struct h2_device *dev)
 {
 	struct file *f = (struct file *)dev;
@@ -99,15 +126,6 @@ static int lock_file(int fd, enum h2_device_mode mode)
 	return -EBUSY;
 }
 
-static int size_of(int fd, const struct stat *st, uint64_t *size)
-{
-	if (S_ISREG(st->st_mode)) {
-		*size = (uint64_t)st->st_size;
-		return 0;
-	}
-	return ioctl(fd, BLKGETSIZE64, size) == 0 ? 0 : -errno;
-}
-
 int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device **devp)
 {
 	static const struct h2_device_ops ops = {
@@ -115,11 +133,13 @@ int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device 
 		.write = file_write,
 		.flush = file_flush,
 		.close = file_close,
+		.grow = file_grow,
 	};
 	bool write = mode == H2_DEVICE_WRITE || mode == H2_DEVICE_MOUNTED;
 	int flags = O_CLOEXEC | O_NONBLOCK | (write ? O_RDWR : O_RDONLY);
 	struct stat st;
 	struct file *f;
+	uint64_t size;
 	int err = -ENOMEM;
 
 	f = calloc(1, sizeof(*f));
@@ -145,9 +165,10 @@ int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device 
 	err = -EINVAL;
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		goto out_close;
-	err = size_of(f->fd, &st, &f->dev.size);
+	err = size_of(f->fd, &st, &size);
 	if (err)
 		goto out_close;
+	f->dev.size = size;
 	if (mode != H2_DEVICE_UNLOCKED) {
 		err = lock_file(f->fd, mode);
 		if (err)

@@ -53,7 +53,7 @@ struct fault {
 };
 
 struct h2_sim {
-	uint64_t size; /* set at new, then constant */
+	_Atomic uint64_t size;
 
 	struct h2_mutex lock;
 	/* under lock */
@@ -556,6 +556,19 @@ struct h2_sim *h2_sim_clone(struct h2_sim *sim)
 	return clone;
 }
 
+/* As a regular file does. */
+static int sim_grow(struct h2_device *dev, uint64_t size)
+{
+	struct h2_sim *sim = ((struct sim_device *)dev)->sim;
+
+	h2_mutex_lock(&sim->lock);
+	if (size > sim->size)
+		sim->size = size;
+	dev->size = sim->size;
+	h2_mutex_unlock(&sim->lock);
+	return 0;
+}
+
 int h2_sim_open(struct h2_sim *sim, bool writable, struct h2_device **devp)
 {
 	static const struct h2_device_ops ops = {
@@ -563,6 +576,7 @@ int h2_sim_open(struct h2_sim *sim, bool writable, struct h2_device **devp)
 		.write = sim_write,
 		.flush = sim_flush,
 		.close = sim_close,
+		.grow = sim_grow,
 	};
 	struct sim_device *d = malloc(sizeof(*d));
 

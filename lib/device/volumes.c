@@ -32,7 +32,7 @@ struct volume {
 struct h2_volumes { /* constant after opening, but for the writer's members */
 	unsigned count;
 	struct volume volumes[H2_VOLUMES_MAX]; /* by id once sorted */
-	uint64_t total_size;
+	_Atomic uint64_t total_size; /* may grow */
 	h2_report_fn *report;
 	void *report_user;
 
@@ -526,6 +526,12 @@ unsigned h2_volumes_count(const struct h2_volumes *set)
 	return set->count;
 }
 
+/* That of a single volume may have grown since its header was read. */
+static uint64_t size_of(const struct h2_volumes *set, const struct volume *v)
+{
+	return set->count == 1 ? set->total_size : v->header.volu_size;
+}
+
 void h2_volumes_info(const struct h2_volumes *set, unsigned i, struct h2_volume_info *info)
 {
 	const struct volume *v = &set->volumes[i];
@@ -535,7 +541,7 @@ void h2_volumes_info(const struct h2_volumes *set, unsigned i, struct h2_volume_
 		.path = v->dev->name,
 		.id = v->header.volu_id,
 		.offset = v->start,
-		.size = v->header.volu_size,
+		.size = size_of(set, v),
 		.device_size = v->dev->size,
 		.header_slot = v->slot,
 	};
@@ -552,7 +558,7 @@ int h2_volumes_read(struct h2_volumes *set, uint64_t offset, void *buf, size_t l
 {
 	for (unsigned i = 0; i < set->count; i++) {
 		const struct volume *v = &set->volumes[i];
-		uint64_t size = v->header.volu_size;
+		uint64_t size = size_of(set, v);
 
 		if (offset < v->start || offset - v->start >= size)
 			continue;
@@ -576,7 +582,7 @@ int h2_volumes_write(struct h2_volumes *set, uint64_t offset, const void *buf, s
 {
 	for (unsigned i = 0; i < set->count; i++) {
 		const struct volume *v = &set->volumes[i];
-		uint64_t size = v->header.volu_size;
+		uint64_t size = size_of(set, v);
 
 		if (offset < v->start || offset - v->start >= size)
 			continue;
@@ -615,11 +621,16 @@ uint64_t h2_volumes_reserve(uint64_t allocator_size)
 	return reserve < RESERVE_MAX ? reserve : RESERVE_MAX;
 }
 
-unsigned h2_volumes_header_copies(const struct h2_volumes *set)
+unsigned h2_header_copies(uint64_t size)
 {
-	uint64_t copies = (set->volumes[0].header.volu_size - 1) / H2_HEADER_SPACING + 1;
+	uint64_t copies = (size - 1) / H2_HEADER_SPACING + 1;
 
 	return copies < H2_HEADER_COPIES_MAX ? (unsigned)copies : H2_HEADER_COPIES_MAX;
+}
+
+unsigned h2_volumes_header_copies(const struct h2_volumes *set)
+{
+	return h2_header_copies(size_of(set, &set->volumes[0]));
 }
 
 /* The bytes of the chosen copy: its reserved parts go into every later header. */
@@ -672,7 +683,7 @@ int h2_volumes_write_header(struct h2_volumes *set, const struct h2_volume_heade
 	h2_volume_header_encode(header, set->written);
 	h2_volume_header_seal(set->written);
 	/* While the backup is all there is, it stays: the header's place has nothing to lose. */
-	if (has_single_copy(&root->header) && (!root->is_backup || set->mended)) {
+	if (h2_volumes_header_copies(set) == 1 && (!root->is_backup || set->mended)) {
 		err = write_backup(set);
 		if (err)
 			return err;
@@ -685,4 +696,54 @@ int h2_volumes_write_header(struct h2_volumes *set, const struct h2_volume_heade
 	set->written_slot = slot;
 	set->mended = true;
 	return 0;
+}
+
+/* ---- growing ---- */
+
+/* What lies where header copies will be must not be taken for one. */
+static int wipe_new_copies(struct h2_volumes *set, uint64_t from, uint64_t to)
+{
+	static const uint8_t zeros[H2_HEADER_SIZE];
+	struct volume *root = &set->volumes[0];
+
+	for (unsigned slot = 1; slot < H2_HEADER_COPIES_MAX; slot++) {
+		uint64_t offset = slot * H2_HEADER_SPACING;
+		int err;
+
+		if (offset < from || offset >= to)
+			continue;
+		err = h2_device_write(root->dev, offset, zeros, sizeof(zeros));
+		if (err)
+			return err;
+	}
+	return h2_device_flush(root->dev);
+}
+
+int h2_volumes_prepare_growth(struct h2_volumes *set, uint64_t size, uint64_t *new_size)
+{
+	struct h2_device *dev = set->volumes[0].dev;
+	int err;
+
+	if (set->count > 1)
+		return -EOPNOTSUPP;
+	if (size > INT64_MAX)
+		return -EINVAL;
+	size = size / H2_VOLUME_ALIGN * H2_VOLUME_ALIGN;
+	if (size != 0 && size < set->total_size)
+		return -EINVAL;
+	err = h2_device_grow(dev, size);
+	if (err)
+		return err;
+	if (size == 0)
+		size = dev->size / H2_VOLUME_ALIGN * H2_VOLUME_ALIGN;
+	if (size > dev->size || size < set->total_size)
+		return -EINVAL;
+	*new_size = size;
+	return size == set->total_size ? 0 : wipe_new_copies(set, set->total_size, size);
+}
+
+void h2_volumes_set_size(struct h2_volumes *set, uint64_t size)
+{
+	assert(set->count == 1 && size >= set->total_size);
+	set->total_size = size;
 }

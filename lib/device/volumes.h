@@ -37,7 +37,8 @@ bool h2_volumes_header_is_backup(const struct h2_volumes *volumes);
  */
 uint64_t h2_volumes_reserve(uint64_t allocator_size);
 
-/* How many header copies the root volume has, MF 2.1. */
+/* How many header copies a root volume of size bytes has, MF 2.1; and that of the set. */
+unsigned h2_header_copies(uint64_t size);
 unsigned h2_volumes_header_copies(const struct h2_volumes *volumes);
 
 /*
@@ -48,5 +49,18 @@ unsigned h2_volumes_header_copies(const struct h2_volumes *volumes);
  * device's error; then the rotation has not moved.
  */
 int h2_volumes_write_header(struct h2_volumes *volumes, const struct h2_volume_header *header);
+
+/*
+ * A single volume shall be size bytes large, or as large as its device (0). The device is grown if
+ * it is a regular file. *new_size receives the size that it can have, a multiple of 8 MiB, which may
+ * be the one that it has; the places of the header copies that this brings are zero, durably.
+ *
+ * Returns 0; -EINVAL (less than it is, more than the device); -EOPNOTSUPP (several volumes); the
+ * device's error. Nothing but the caller uses the set meanwhile.
+ */
+int h2_volumes_prepare_growth(struct h2_volumes *volumes, uint64_t size, uint64_t *new_size);
+
+/* From now on the single volume is so large. Nothing but the caller uses the set meanwhile. */
+void h2_volumes_set_size(struct h2_volumes *volumes, uint64_t size);
 
 #endif

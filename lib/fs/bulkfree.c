@@ -282,6 +282,16 @@ static void *thread_main(void *user)
 	return NULL;
 }
 
+void h2_bulkfree_pause(struct h2_fs *fs)
+{
+	h2_mutex_lock(&fs->bulkfree->lock);
+}
+
+void h2_bulkfree_resume(struct h2_fs *fs)
+{
+	h2_mutex_unlock(&fs->bulkfree->lock);
+}
+
 /* What is lost after this: what was dropped, and what waits for commits that will not come. */
 void h2_bulkfree_note_lost(struct h2_fs *fs)
 {

@@ -122,6 +122,7 @@ int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, 
 	if (!fs)
 		return -ENOMEM;
 	fs->volumes = volumes;
+	fs->allocator_size = h2_volumes_header(volumes)->allocator_size;
 	err = h2_blocks_init(&fs->blocks, volumes, cache_bytes, options ? options->report : NULL,
 			     options ? options->report_user : NULL);
 	if (err) {
@@ -212,8 +213,7 @@ void h2_fs_get_stats(struct h2_fs *fs, struct h2_fs_stats *stats)
 {
 	const struct h2_volume_header *header = h2_volumes_header(fs->volumes);
 	struct h2_cache_stats cache;
-	uint64_t available;
-
+	uint64_t available, total;
 	struct h2_space_stats space = {0};
 	uint64_t scan_bytes = 0, scan_expected = 0;
 
@@ -223,11 +223,11 @@ void h2_fs_get_stats(struct h2_fs *fs, struct h2_fs_stats *stats)
 	}
 	h2_cache_get_stats(fs->blocks.cache, &cache);
 	available = fs->txn ? free_bytes(fs) : header->allocator_free;
+	total = atomic_load(&fs->allocator_size);
 	h2_fs_enter(fs);
 	*stats = (struct h2_fs_stats){
-		.total_bytes = header->allocator_size,
-		.free_bytes = available < header->allocator_size ? available
-								 : header->allocator_size,
+		.total_bytes = total,
+		.free_bytes = available < total ? available : total,
 		.waiting_bytes = space.waiting_bytes,
 		.lost_bytes = space.lost_bytes,
 		.scan_bytes = scan_bytes,

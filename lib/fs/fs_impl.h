@@ -60,6 +60,7 @@ struct h2_fs {
 	struct h2_pfs_change *pfs_change;
 	_Atomic uint64_t pfs_change_bytes; /* what it may need */
 
+	_Atomic uint64_t allocator_size; /* of the header that is written next */
 	_Atomic uint64_t branch_bytes; /* of all changed indirect blocks */
 	_Atomic uint64_t buffer_bytes; /* memory of all buffers */
 	_Atomic uint64_t buffer_quads; /* buffers that may need 64 KiB each */
@@ -369,6 +370,10 @@ void h2_bulkfree_progress(struct h2_fs *fs, uint64_t *bytes, uint64_t *expected)
 /* End the thread, interrupting it; and, once no operation runs any more, free everything. */
 void h2_bulkfree_stop(struct h2_fs *fs);
 void h2_bulkfree_free(struct h2_fs *fs);
+
+/* Let no scan run until h2_bulkfree_resume(). */
+void h2_bulkfree_pause(struct h2_fs *fs);
+void h2_bulkfree_resume(struct h2_fs *fs);
 
 /* Before closing, after the last commit: keep for the next time what a scan would find. */
 void h2_bulkfree_note_lost(struct h2_fs *fs);

@@ -1009,6 +1009,70 @@ void h2_space_get_stats(struct h2_space *space, struct h2_space_stats *stats)
 
 /* ---- writing ---- */
 
+/* ---- growing ---- */
+
+/* A leaf that is only in memory: as if it had not been made yet. */
+static void renew_zone(struct h2_space *space, struct zone *z)
+{
+	space->free_granules -= z->free_granules;
+	space->free_quads -= z->free_quads;
+	z->free_granules = z->free_quads = 0;
+	z->known = false;
+	z->leaf_avail = h2_freemap_leaf_init(z->records, z->index * H2_ZONE, space->allocator_beg,
+					     space->total_size);
+	count_zone(space, z);
+}
+
+static int grow_locked(struct h2_space *space, uint64_t total_size)
+{
+	uint64_t old = space->total_size, index = old / H2_ZONE;
+	unsigned end = total_size / H2_ZONE > index
+			       ? H2_FREEMAP_RECORDS
+			       : (unsigned)(total_size % H2_ZONE / H2_SEGMENT);
+	struct zone *z = get_zone(space, index);
+	int err;
+
+	if (!z)
+		return -ENOMEM;
+	/* The segments behind the end are allocated in the leaf, lest somebody take them. */
+	if (old % H2_ZONE != 0 && !load_zone(space, z))
+		return z->bad ? -H2_ECORRUPT : -ENOMEM;
+	if (old % H2_ZONE == 0 || z->absent) {
+		space->total_size = total_size;
+		if (old % H2_ZONE != 0)
+			renew_zone(space, z);
+		return 0;
+	}
+	err = touch_zone(space, z);
+	if (err)
+		return err;
+	space->total_size = total_size;
+	for (unsigned s = (unsigned)(old % H2_ZONE / H2_SEGMENT); s < end; s++) {
+		for (unsigned g = 0; g < GRANULES; g += 4)
+			set_state(space, z, s, g, 4, false);
+	}
+	return 0;
+}
+
+int h2_space_grow(struct h2_space *space, uint64_t total_size, uint64_t *bytes)
+{
+	uint64_t old = space->total_size, allocator_free;
+	int err;
+
+	h2_mutex_lock(&space->lock);
+	allocator_free = space->allocator_free;
+	err = total_size > old ? grow_locked(space, total_size) : 0;
+	*bytes = 0;
+	if (!err) {
+		*bytes = h2_freemap_usable_bytes(space->allocator_beg, total_size, old, total_size);
+		space->allocator_free = allocator_free + *bytes;
+		space->zone_count = (total_size + H2_ZONE - 1) / H2_ZONE;
+		space->copies = h2_header_copies(total_size);
+	}
+	h2_mutex_unlock(&space->lock);
+	return err;
+}
+
 int h2_space_flush(struct h2_space *space, uint64_t tid, struct h2_volume_header *header,
 		   h2_space_write_fn *write, void *user)
 {

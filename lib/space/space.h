@@ -52,6 +52,13 @@ void h2_space_drop(struct h2_space *space, uint64_t data_off, uint64_t born, uin
 /* About so much storage from before opening is not needed any more: for a scan to find. */
 void h2_space_lose(struct h2_space *space, uint64_t bytes);
 
+/*
+ * The address space ends at total_size from now on, a multiple of 8 MiB, and no nearer than before.
+ * *bytes: how much has become allocatable. Returns 0, -ENOMEM, or -H2_ECORRUPT: the leaf that the end
+ * is in cannot be read. Then nothing has changed.
+ */
+int h2_space_grow(struct h2_space *space, uint64_t total_size, uint64_t *bytes);
+
 /* The block was allocated in the open transaction group tid and nothing ever referred to it. */
 void h2_space_cancel(struct h2_space *space, uint64_t data_off, uint64_t tid);
 

@@ -22,7 +22,7 @@ enum h2_cache_kind {
 
 struct h2_blocks { /* constant once open */
 	struct h2_volumes *volumes;
-	uint64_t total_size; /* bytes of the address space */
+	_Atomic uint64_t total_size; /* bytes of the address space; may grow */
 	struct h2_cache *cache;
 	h2_report_fn *report;
 	void *report_user;

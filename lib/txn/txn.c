@@ -18,7 +18,6 @@ struct h2_txn {
 	struct h2_txn_owner owner;
 	struct h2_txn_options options;
 	uint64_t first_tid;
-	uint64_t reserve_granules;
 	pthread_t timer;
 	bool has_timer;
 
@@ -37,6 +36,7 @@ struct h2_txn {
 	bool running;
 	bool stopping;
 	struct h2_txn_need in_flight; /* of operations between begin and end */
+	uint64_t reserve_granules;
 };
 
 /* ---- failing ---- */
@@ -247,6 +247,29 @@ int h2_txn_rotate(struct h2_txn *txn)
 	return err;
 }
 
+int h2_txn_alone(struct h2_txn *txn, int (*fn)(void *user, struct h2_volume_header *header),
+		 void *user)
+{
+	int err;
+
+	h2_mutex_lock(&txn->lock);
+	while (txn->running)
+		h2_mutex_wait(&txn->lock, &txn->finished);
+	txn->running = true;
+	h2_mutex_unlock(&txn->lock);
+	h2_rwlock_write(&txn->gate);
+	err = h2_txn_error(txn) ? -EROFS : fn(user, &txn->header);
+	if (!err)
+		h2_txn_changed(txn);
+	h2_rwlock_unlock(&txn->gate);
+	h2_mutex_lock(&txn->lock);
+	txn->reserve_granules = granules_of(h2_volumes_reserve(txn->header.allocator_size));
+	txn->running = false;
+	pthread_cond_broadcast(&txn->finished);
+	h2_mutex_unlock(&txn->lock);
+	return err;
+}
+
 void h2_txn_get_header(struct h2_txn *txn, struct h2_volume_header *header)
 {
 	h2_txn_enter(txn);
@@ -284,11 +307,12 @@ static void *timer_main(void *user)
 /* Take need into account if there is room for it. */
 static bool admit(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)
 {
-	uint64_t reserve = removes ? 0 : txn->reserve_granules;
 	struct h2_txn_need have;
+	uint64_t reserve;
 	bool ok;
 
 	h2_mutex_lock(&txn->lock);
+	reserve = removes ? 0 : txn->reserve_granules;
 	/* An operation's need becomes that of dirty objects before it ends: under the lock one of
 	 * the two counts it. */
 	have = txn->owner.needs(txn->owner.user);

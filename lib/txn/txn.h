@@ -117,6 +117,14 @@ int h2_txn_settle(struct h2_txn *txn);
  */
 int h2_txn_rotate(struct h2_txn *txn);
 
+/*
+ * Call fn with the gate closed and no commit under way. It may change the header that the next
+ * commit starts from; if it returns 0, there will be one. Returns what fn returned, or -EROFS after
+ * a failed commit.
+ */
+int h2_txn_alone(struct h2_txn *txn, int (*fn)(void *user, struct h2_volume_header *header),
+		 void *user);
+
 /* The header of the last group that was encoded. Takes the gate itself. */
 void h2_txn_get_header(struct h2_txn *txn, struct h2_volume_header *header);
 
