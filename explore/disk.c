@@ -243,13 +243,24 @@ struct disk_device {
 	unsigned volume;
 };
 
+static enum disk_fate fate_of(struct disk *disk, enum disk_call call, int *error)
+{
+	return disk->fate ? disk->fate(disk->fate_user, call, error) : DISK_DONE;
+}
+
 static int disk_read(struct h2_device *dev, uint64_t offset, void *buf, size_t len)
 {
 	struct disk_device *d = (struct disk_device *)dev;
 	struct disk *disk = d->disk;
+	int err = 0;
+	enum disk_fate fate = fate_of(disk, DISK_READ, &err);
 
+	if (fate == DISK_FAILS)
+		return err;
 	h2_mutex_lock(&disk->lock);
 	layer_read(disk->top, d->volume, offset, buf, len);
+	if (fate == DISK_CORRUPT)
+		((uint8_t *)buf)[len / 2] ^= 1;
 	for (uint64_t at = offset / DISK_PAGE * DISK_PAGE; disk->reads && at < offset + len;
 	     at += DISK_PAGE)
 		page_list_add(disk->reads, page_key_of(d->volume, at));
@@ -261,7 +272,13 @@ static int disk_write(struct h2_device *dev, uint64_t offset, const void *buf, s
 {
 	struct disk_device *d = (struct disk_device *)dev;
 	struct disk *disk = d->disk;
+	int err = 0;
+	enum disk_fate fate = fate_of(disk, DISK_WRITE, &err);
 
+	if (fate == DISK_FAILS)
+		return err;
+	if (fate == DISK_IN_PART)
+		len /= 2;
 	h2_mutex_lock(&disk->lock);
 	layer_write(disk->top, d->volume, offset, buf, len);
 	disk->writes++;
@@ -275,14 +292,17 @@ static int disk_write(struct h2_device *dev, uint64_t offset, const void *buf, s
 		memcpy(e->bytes, buf, len);
 	}
 	h2_mutex_unlock(&disk->lock);
-	return 0;
+	return err;
 }
 
 static int disk_flush(struct h2_device *dev)
 {
 	struct disk_device *d = (struct disk_device *)dev;
 	struct disk *disk = d->disk;
+	int err = 0;
 
+	if (fate_of(disk, DISK_FLUSH, &err) == DISK_FAILS)
+		return err;
 	if (disk->flushing)
 		disk->flushing(disk->flushing_user);
 	h2_mutex_lock(&disk->lock);

@@ -101,6 +101,15 @@ struct page_list { /* each page once */
 
 void page_list_fini(struct page_list *list);
 
+enum disk_call { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_CALLS };
+
+enum disk_fate {
+	DISK_DONE,
+	DISK_FAILS,   /* nothing happens, and *error is returned */
+	DISK_IN_PART, /* the first half of a write happens, and *error is returned */
+	DISK_CORRUPT, /* a read returns 0 with one bit wrong */
+};
+
 struct disk {
 	unsigned count; /* of volumes */
 	uint64_t sizes[DISK_VOLUMES_MAX];
@@ -116,6 +125,9 @@ struct disk {
 	/* Called in front of each flush, without locks. May be NULL. */
 	void (*flushing)(void *user);
 	void *flushing_user;
+	/* Asked before each call what is to become of it; may be NULL. */
+	enum disk_fate (*fate)(void *user, enum disk_call call, int *error);
+	void *fate_user;
 };
 
 void disk_init(struct disk *disk, const uint64_t *sizes, unsigned count, struct layer *top);

@@ -15,9 +15,17 @@ static void *or_exit(void *memory)
 	return memory;
 }
 
+/* volatile: the compiler believes that no allocation looks at it. */
+_Thread_local volatile unsigned must_level;
+
 void *must_calloc(size_t count, size_t size)
 {
-	return or_exit(calloc(count ? count : 1, size));
+	void *memory;
+
+	must_level++;
+	memory = calloc(count ? count : 1, size);
+	must_level--;
+	return or_exit(memory);
 }
 
 void *must_grow(void *array, size_t count, size_t *room, size_t size)
@@ -25,7 +33,10 @@ void *must_grow(void *array, size_t count, size_t *room, size_t size)
 	if (count < *room)
 		return array;
 	*room = *room ? 2 * *room : 16;
-	return or_exit(reallocarray(array, *room, size));
+	must_level++;
+	array = realloc(array, *room * size);
+	must_level--;
+	return or_exit(array);
 }
 
 char *must_print(const char *format, ...)
@@ -33,9 +44,11 @@ char *must_print(const char *format, ...)
 	char *text = NULL;
 	va_list ap;
 
+	must_level++;
 	va_start(ap, format);
 	if (vasprintf(&text, format, ap) < 0)
 		text = NULL;
 	va_end(ap);
+	must_level--;
 	return or_exit(text);
 }

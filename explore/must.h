@@ -4,6 +4,9 @@
 
 #include <stddef.h>
 
+/* Not 0 while one of these is at work in this thread: not the library allocates then. */
+extern _Thread_local volatile unsigned must_level;
+
 void *must_calloc(size_t count, size_t size);
 
 /* Room for one more of count items: the array, moved where it had to grow. */

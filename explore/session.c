@@ -282,13 +282,15 @@ char *report_text(const struct h2_report *r)
 static void session_report(void *user, const struct h2_report *r)
 {
 	/* A damaged copy of the header is the business of who verifies what is left. */
-	if (r->severity != H2_NOTE && strncmp(r->code, "header-", 7) != 0)
+	if (!((struct session *)user)->faults && r->severity != H2_NOTE && strncmp(r->code, "header-", 7) != 0)
 		fail(user, report_text(r));
 }
 
 /* ---- opening and closing ---- */
 
 static void session_flushing(void *user);
+
+static void close_all(struct session *s, bool abandon);
 
 static uint64_t tell_time(void *user)
 {
@@ -328,7 +330,9 @@ static void open_all(struct session *s)
 		if (model_has_pfs(s->model, i))
 			err = h2_pfs_open(s->fs, labels[i], &s->pfs[i]);
 	}
-	if (err)
+	if (err && s->faults)
+		close_all(s, true);
+	else if (err)
 		fail(s, must_print("opening fails: %s", strerror(-err)));
 }
 
@@ -358,24 +362,38 @@ static void close_all(struct session *s, bool abandon)
 	s->fs = NULL;
 	h2_volumes_close(s->volumes);
 	s->volumes = NULL;
-	if (err)
+	s->stopped = s->stopped || err;
+	if (err && !s->faults)
 		fail(s, must_print("closing fails: %s", strerror(-err)));
 }
 
-void session_open(struct session *s, const struct setup *setup, struct disk *disk,
-		  struct history *history, struct model *model)
+static void begin(struct session *s, const struct setup *setup, struct disk *disk,
+		  struct history *history, struct model *model, bool faults)
 {
 	*s = (struct session){
 		.setup = setup,
 		.disk = disk,
 		.history = history,
 		.model = model ? model : history_model(history, setup, history->ops.count),
+		.faults = faults,
 	};
 	disk->flushing = session_flushing;
 	disk->flushing_user = s;
 	/* What was held is so no more. */
 	(void)model_do(s->model, &(struct op){.kind = OP_RELEASE}, history->ops.count, 0);
 	open_all(s);
+}
+
+void session_open_faulty(struct session *s, const struct setup *setup, struct disk *disk,
+			 struct history *history)
+{
+	begin(s, setup, disk, history, NULL, true);
+}
+
+void session_open(struct session *s, const struct setup *setup, struct disk *disk,
+		  struct history *history, struct model *model)
+{
+	begin(s, setup, disk, history, model, false);
 }
 
 static void mark(struct session *s, enum log_kind kind, uint64_t number)
@@ -388,7 +406,7 @@ void session_close(struct session *s, bool abandon)
 {
 	s->disk->flushing = NULL;
 	close_all(s, abandon);
-	if (!abandon && !s->problem)
+	if (!abandon && !s->problem && !s->stopped)
 		mark(s, LOG_SYNCED, s->history->ops.count);
 	model_free(s->model);
 	s->model = NULL;
@@ -651,7 +669,7 @@ static int do_pfs(struct session *s, const struct op *op, size_t number)
 		err = h2_pfs_snapshot(s->fs, labels[pfs], labels[other], &ids);
 	} else {
 		/* One that is open stays as it is. */
-		if (s->pfs[pfs] && op->kind == OP_DELETE &&
+		if (s->pfs[pfs] && op->kind == OP_DELETE && !s->faults &&
 		    h2_pfs_delete(s->fs, labels[pfs]) != -EBUSY)
 			fail(s, must_print("delete: a PFS that is open is not busy"));
 		close_pfs(s, pfs);
@@ -660,7 +678,7 @@ static int do_pfs(struct session *s, const struct op *op, size_t number)
 							      NULL, NULL);
 	}
 	open_err = open_again(s, op->kind == OP_SNAPSHOT ? other : pfs);
-	return err ? err : open_err;
+	return err || s->faults ? err : open_err;
 }
 
 static int64_t do_on_library(struct session *s, const struct op *op, size_t number)
@@ -726,13 +744,28 @@ static int64_t do_on_library(struct session *s, const struct op *op, size_t numb
 	}
 }
 
+static bool is_of_pfs(const struct op *op)
+{
+	return op->kind == OP_SNAPSHOT || op->kind == OP_DELETE || op->kind == OP_ROLLBACK;
+}
+
 /* What the operation does to the model; the library has done it. */
 static void do_behind(struct session *s, const struct op *op, size_t number, int64_t result)
 {
 	struct history *h = s->history;
-	int expected = do_on_model(s->model, op, number, result);
+	int expected;
 	char text[OP_TEXT_MAX];
 
+	/* A commit that failed may be on the media nevertheless, if only its last flush has. */
+	s->stopped = s->faults && h2_fs_write_state(s->fs) != 0;
+	if (s->stopped && result < 0 && is_of_pfs(op))
+		result = 0;
+	if (s->faults && result < 0) {
+		h->results[number] = -ENOSPC; /* for the model: not done */
+		add_state(h, number + 1, s->model);
+		return;
+	}
+	expected = do_on_model(s->model, op, number, result);
 	h->results[number] = result;
 	add_state(h, number + 1, s->model);
 	if ((expected < 0) == (result < 0))
@@ -746,11 +779,6 @@ static void do_behind(struct session *s, const struct op *op, size_t number, int
 static bool is_sync(const struct op *op)
 {
 	return op->kind == OP_SYNC || op->kind == OP_REMOUNT;
-}
-
-static bool is_of_pfs(const struct op *op)
-{
-	return op->kind == OP_SNAPSHOT || op->kind == OP_DELETE || op->kind == OP_ROLLBACK;
 }
 
 static void do_next(struct session *s)
@@ -777,9 +805,10 @@ static void do_next(struct session *s)
 	/* Others may be done before it is over. */
 	do_behind(s, op, number, 0);
 	result = do_on_library(s, op, number);
-	if (result < 0)
+	if (result < 0 && !s->faults)
 		fail(s, must_print("sync: %s", strerror((int)-result)));
-	if (!s->problem)
+	s->stopped = result < 0;
+	if (!s->problem && !s->stopped)
 		mark(s, LOG_SYNCED, number + 1);
 }
 
@@ -803,7 +832,7 @@ void session_do(struct session *s, const struct op_list *ops)
 {
 	s->ops = ops;
 	s->next = 0;
-	while (s->next < ops->count && !s->problem)
+	while (s->next < ops->count && !s->problem && !s->stopped)
 		do_next(s);
 	s->ops = NULL;
 }

@@ -80,6 +80,8 @@ struct session {
 	struct history *history;
 	struct model *model;       /* of the last state */
 	char *problem;             /* what should not have happened, in words; NULL: nothing */
+	bool faults;  /* calls fail: what fails has not happened, and is no problem */
+	bool stopped; /* with faults: a commit has failed, and nothing more can be done */
 	const struct op_list *ops; /* being done */
 	size_t next;               /* of these */
 
@@ -95,6 +97,10 @@ struct session {
  */
 void session_open(struct session *s, const struct setup *setup, struct disk *disk,
 		  struct history *history, struct model *model);
+
+/* The same where calls fail: fs is NULL if it could not be opened. */
+void session_open_faulty(struct session *s, const struct setup *setup, struct disk *disk,
+			 struct history *history);
 
 /* Do operations on it and on the model, and mark them in the disk's log. */
 void session_do(struct session *s, const struct op_list *ops);

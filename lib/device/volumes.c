@@ -74,6 +74,28 @@ static int read_copy(struct volume *v, unsigned slot, void *buf)
 	return h2_device_read(v->dev, offset, buf, H2_HEADER_SIZE);
 }
 
+/*
+ * The same, and what it is worth. What is not right is read once more: an older copy is used only
+ * where it is the media that are damaged.
+ */
+static int judge_copy(struct volume *v, unsigned slot, struct h2d_volume_header *d,
+		      enum h2_header_state *state)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		err = read_copy(v, slot, d);
+		if (err == -ENOENT)
+			return err;
+		if (err)
+			continue;
+		*state = h2_volume_header_check(d, NULL);
+		if (*state == H2_HEADER_GOOD)
+			return 0;
+	}
+	return err;
+}
+
 /* The newest copy may be the damaged one: its user should know that an older state is shown. */
 static void warn_damaged_copy(struct h2_volumes *set, const struct volume *v, unsigned slot)
 {
@@ -144,6 +166,7 @@ static int choose_header(struct h2_volumes *set, struct volume *v, int wanted)
 	struct h2d_volume_header *d = malloc(sizeof(*d));
 	bool found = false;
 	int err = 0, first_error = 0, damaged = -1;
+	unsigned unreadable = 0;
 	enum h2_header_state worst = H2_HEADER_NO_MAGIC;
 
 	if (!d)
@@ -154,16 +177,16 @@ static int choose_header(struct h2_volumes *set, struct volume *v, int wanted)
 
 		if (wanted > 0 && slot != (unsigned)wanted - 1)
 			continue;
-		err = read_copy(v, slot, d);
+		err = judge_copy(v, slot, d, &state);
 		if (err == -ENOENT)
 			continue;
 		if (err) {
 			first_error = first_error ? first_error : err;
+			unreadable = slot;
 			fault(set, v, err, "header copy %u cannot be read: %s", slot + 1,
 			      strerror(-err));
 			continue;
 		}
-		state = h2_volume_header_check(d, NULL);
 		if (state > worst)
 			worst = state;
 		if (state >= H2_HEADER_BAD_SECT0)
@@ -182,6 +205,12 @@ static int choose_header(struct h2_volumes *set, struct volume *v, int wanted)
 	if (!found && damaged >= 0 && wanted == 0)
 		found = choose_backup(set, v, d);
 	free(d);
+	if (first_error && found && v->dev->writable && v->header.volu_id == 0)
+		return fault(set, v, first_error,
+			     "header copy %u, which cannot be read, may be the newest one, so nothing "
+			     "is changed; open the volume for reading only, or overwrite the 64 KiB "
+			     "at offset %#" PRIx64 " to give that copy up",
+			     unreadable + 1, unreadable * H2_HEADER_SPACING);
 	if (found)
 		return 0;
 	if (first_error)

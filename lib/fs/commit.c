@@ -242,6 +242,7 @@ static int encode(void *user, struct h2_commit *commit)
 	struct h2_fs *fs = user;
 	int err = h2_buffers_drain(fs, true);
 
+	memcpy(fs->super_committed, fs->super_inode.u.blockset, sizeof(fs->super_committed));
 	if (!err)
 		err = gather(fs);
 	for (size_t i = 0; i < fs->group_count && !err; i++) {
@@ -326,6 +327,19 @@ static void encoded(void *user)
 	fs->super_modify_tid = fs->super_ref.modify_tid + 1;
 }
 
+/*
+ * Reading goes on: of the PFSs that memory does not have, what the media have. Everything else is
+ * found in memory, whether it was given a place or not.
+ */
+static void failed(void *user)
+{
+	struct h2_fs *fs = user;
+
+	h2_tree_clean(&fs->super_root, &fs->branch_bytes);
+	memcpy(fs->super_inode.u.blockset, fs->super_committed, sizeof(fs->super_committed));
+	h2_root_init(&fs->super_root, fs->super_inode.u.blockset);
+}
+
 /* Drop all blocks of a removed inode. */
 static void reap_inode(struct h2_inode *inode)
 {
@@ -387,6 +401,7 @@ const struct h2_txn_owner h2_fs_txn_owner = {
 	.write_data = write_data,
 	.encode = encode,
 	.encoded = encoded,
+	.failed = failed,
 	.durable = durable,
 	.needs = needs,
 	.reclaim = h2_fs_reclaim,

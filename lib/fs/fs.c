@@ -112,38 +112,6 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	return err;
 }
 
-int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, struct h2_fs **fsp)
-{
-	struct h2_fs *fs = calloc(1, sizeof(*fs));
-	size_t cache_bytes = options && options->cache_bytes ? options->cache_bytes
-							     : H2_CACHE_DEFAULT;
-	int err;
-
-	if (!fs)
-		return -ENOMEM;
-	fs->volumes = volumes;
-	fs->allocator_size = h2_volumes_header(volumes)->allocator_size;
-	err = h2_blocks_init(&fs->blocks, volumes, cache_bytes, options ? options->report : NULL,
-			     options ? options->report_user : NULL);
-	if (err) {
-		free(fs);
-		return err;
-	}
-	h2_mutex_init(&fs->pfs_lock, H2_RANK_PFS_TABLE);
-	h2_mutex_init(&fs->pfs_change_lock, H2_RANK_PFS_CHANGE);
-	h2_mutex_init(&fs->dirty_lock, H2_RANK_DIRTY);
-	pthread_cond_init(&fs->turn_passed, NULL);
-	err = load_super_root(fs);
-	if (!err && options && options->write)
-		err = open_for_writing(fs, options);
-	if (err) {
-		(void)h2_fs_close(fs);
-		return err;
-	}
-	*fsp = fs;
-	return 0;
-}
-
 static int close_fs(struct h2_fs *fs, bool abandon)
 {
 	int err;
@@ -171,6 +139,38 @@ static int close_fs(struct h2_fs *fs, bool abandon)
 	h2_mutex_fini(&fs->pfs_lock);
 	free(fs);
 	return err;
+}
+
+int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, struct h2_fs **fsp)
+{
+	struct h2_fs *fs = calloc(1, sizeof(*fs));
+	size_t cache_bytes = options && options->cache_bytes ? options->cache_bytes
+							     : H2_CACHE_DEFAULT;
+	int err;
+
+	if (!fs)
+		return -ENOMEM;
+	fs->volumes = volumes;
+	fs->allocator_size = h2_volumes_header(volumes)->allocator_size;
+	err = h2_blocks_init(&fs->blocks, volumes, cache_bytes, options ? options->report : NULL,
+			     options ? options->report_user : NULL);
+	if (err) {
+		free(fs);
+		return err;
+	}
+	h2_mutex_init(&fs->pfs_lock, H2_RANK_PFS_TABLE);
+	h2_mutex_init(&fs->pfs_change_lock, H2_RANK_PFS_CHANGE);
+	h2_mutex_init(&fs->dirty_lock, H2_RANK_DIRTY);
+	pthread_cond_init(&fs->turn_passed, NULL);
+	err = load_super_root(fs);
+	if (!err && options && options->write)
+		err = open_for_writing(fs, options);
+	if (err) {
+		(void)close_fs(fs, true);
+		return err;
+	}
+	*fsp = fs;
+	return 0;
 }
 
 int h2_fs_close(struct h2_fs *fs)

@@ -53,6 +53,7 @@ struct h2_fs {
 	struct h2_root super_root;    /* its blockset */
 	struct h2_root super_set;     /* the header's sroot_blockset */
 	struct h2d_inode super_inode;
+	struct h2d_blockref super_committed[H2_BLOCKSET_COUNT]; /* its blockset on the media */
 	uint64_t super_modify_tid;
 
 	struct h2_mutex pfs_change_lock; /* held by whoever wants a change of the super-root */

@@ -17,6 +17,46 @@ static void fill_info(struct h2_pfs_info *info, const struct h2_blockref *ref,
 	info->label[meta->name_len] = '\0';
 }
 
+static struct h2_pfs *find_open_locked(struct h2_fs *fs, uint64_t key)
+{
+	struct h2_pfs *pfs = fs->pfs_list;
+
+	assert(h2_mutex_held(&fs->pfs_lock));
+	while (pfs && pfs->info.key != key)
+		pfs = pfs->next;
+	return pfs;
+}
+
+/* A reference to the PFS that was opened, by its key; NULL: it was not. */
+static struct h2_pfs *get_open(struct h2_fs *fs, uint64_t key)
+{
+	struct h2_pfs *pfs;
+
+	h2_mutex_lock(&fs->pfs_lock);
+	pfs = find_open_locked(fs, key);
+	if (pfs)
+		pfs->refs++;
+	h2_mutex_unlock(&fs->pfs_lock);
+	return pfs;
+}
+
+/*
+ * What memory has of a PFS's root is what counts: where a commit has failed, what the super-root
+ * leads to was never written.
+ */
+static bool info_of_open(struct h2_fs *fs, uint64_t key, struct h2_pfs_info *info)
+{
+	struct h2_pfs *pfs = fs->txn ? get_open(fs, key) : NULL;
+
+	if (!pfs)
+		return false;
+	h2_inode_lock_read(pfs->root);
+	fill_info(info, &pfs->root->ref, &pfs->root->meta);
+	h2_inode_unlock_read(pfs->root);
+	h2_pfs_put(pfs);
+	return true;
+}
+
 /* Load the PFS root that a cursor found. */
 static int load_root(struct h2_fs *fs, const struct h2_blockref *ref, struct h2_pfs_info *info,
 		     struct h2d_inode *inode)
@@ -39,7 +79,7 @@ int h2_pfs_next(struct h2_fs *fs, uint64_t key, struct h2_pfs_info *info)
 	h2_fs_enter(fs);
 	err = h2_tree_first(&fs->blocks, &in_super_root, H2_TREE_SUPER_ROOT, &fs->super_root, key,
 			    UINT64_MAX, &ref, &last);
-	if (!err)
+	if (!err && !info_of_open(fs, ref.key, info))
 		err = load_root(fs, &ref, info, &inode);
 	h2_fs_leave(fs);
 	if (err && err != 1)
@@ -71,16 +111,6 @@ static int find_label(struct h2_fs *fs, const char *label, struct h2_pfs_info *i
 	if (err == 1)
 		return damage ? damage : -ENOENT;
 	return 0;
-}
-
-static struct h2_pfs *find_open_locked(struct h2_fs *fs, uint64_t key)
-{
-	struct h2_pfs *pfs = fs->pfs_list;
-
-	assert(h2_mutex_held(&fs->pfs_lock));
-	while (pfs && pfs->info.key != key)
-		pfs = pfs->next;
-	return pfs;
 }
 
 static void free_pfs(struct h2_pfs *pfs)
@@ -135,12 +165,31 @@ static int load_pfs(struct h2_fs *fs, const char *label, struct h2_pfs **pfsp)
 	return 0;
 }
 
+static struct h2_pfs *get_open_labelled(struct h2_fs *fs, const char *label)
+{
+	struct h2_pfs *pfs;
+
+	h2_mutex_lock(&fs->pfs_lock);
+	pfs = fs->pfs_list;
+	while (pfs && strcmp(pfs->info.label, label) != 0)
+		pfs = pfs->next;
+	if (pfs)
+		pfs->refs++;
+	h2_mutex_unlock(&fs->pfs_lock);
+	return pfs;
+}
+
 int h2_pfs_open(struct h2_fs *fs, const char *label, struct h2_pfs **pfsp)
 {
 	struct h2_pfs *pfs, *other;
 	int err;
 
 	h2_fs_enter(fs);
+	*pfsp = get_open_labelled(fs, label);
+	if (*pfsp) {
+		h2_fs_leave(fs);
+		return 0;
+	}
 	err = load_pfs(fs, label, &pfs);
 	if (err) {
 		h2_fs_leave(fs);

@@ -150,6 +150,8 @@ static int commit(struct h2_txn *txn)
 		txn->header = header;
 		h2_space_begin_group(txn->space);
 	} else {
+		if (!h2_txn_error(txn) && txn->owner.failed)
+			txn->owner.failed(txn->owner.user);
 		h2_txn_fail(txn, err);
 	}
 	h2_rwlock_unlock(&txn->gate);

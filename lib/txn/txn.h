@@ -44,6 +44,8 @@ struct h2_txn_owner {
 	int (*encode)(void *user, struct h2_commit *commit);
 	/* The gate is closed and encode()'s blocks are written: what has changed is clean. */
 	void (*encoded)(void *user);
+	/* The gate is closed; after encode() something has failed, and no group will be written. */
+	void (*failed)(void *user);
 	/* The gate is open and the group is durable. */
 	void (*durable)(void *user, uint64_t tid);
 	/* What a commit of the present state would need. Called with locks held: takes none. */

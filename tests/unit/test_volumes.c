@@ -406,14 +406,37 @@ static void choice__unreadable_copy_leaves_the_others(void **state)
 	(void)state;
 	make_one(SLOT_SIZE);
 	write_copies(tids);
-	h2_sim_set_fault(image->volumes[0].sim, H2_SIM_READ, H2_SIM_FAIL, 3, 1, -EIO);
+	h2_sim_set_fault(image->volumes[0].sim, H2_SIM_READ, H2_SIM_FAIL, 3, 2, -EIO);
 	assert_int_equal(open_set(&set, 0), 0);
 	h2_volumes_info(set, 0, &info);
 	assert_int_equal(info.header_slot, 2);
 	assert_true(reports > 0);
 	h2_volumes_close(set);
+	/* But not for writing, behind what was acknowledged. */
+	h2_sim_set_fault(image->volumes[0].sim, H2_SIM_READ, H2_SIM_FAIL, 3, 2, -EIO);
+	assert_int_equal(image_open(image, &(struct h2_volumes_options){.write = true}, &set),
+			 -EIO);
 	h2_sim_set_fault(image->volumes[0].sim, H2_SIM_READ, H2_SIM_FAIL, 0, UINT64_MAX, -EIO);
 	assert_int_equal(open_set(&set, 0), -EIO);
+}
+
+static void choice__what_was_read_wrong_once_is_read_again(void **state)
+{
+	static const uint64_t tids[4] = {20, 21, 22, 23};
+	static const enum h2_sim_fault_kind kinds[] = {H2_SIM_FAIL, H2_SIM_CORRUPT, H2_SIM_SHORT};
+	struct h2_volume_info info;
+	struct h2_volumes *set;
+
+	(void)state;
+	make_one(SLOT_SIZE);
+	write_copies(tids);
+	for (unsigned i = 0; i < LENGTH_OF(kinds); i++) {
+		h2_sim_set_fault(image->volumes[0].sim, H2_SIM_READ, kinds[i], 3, 1, -EIO);
+		assert_int_equal(open_set(&set, 0), 0);
+		h2_volumes_info(set, 0, &info);
+		assert_int_equal(info.header_slot, 3);
+		h2_volumes_close(set);
+	}
 }
 
 /* MF 13.1: "CRC-valid but inconsistent newest copy: do not silently use an older copy". */
@@ -807,6 +830,7 @@ int main(void)
 		TEST(choice__copies_without_magic_are_passed_over_silently),
 		TEST(choice__looks_at_all_offsets_that_the_device_has),
 		TEST(choice__unreadable_copy_leaves_the_others),
+		TEST(choice__what_was_read_wrong_once_is_read_again),
 		TEST(choice__impossible_newest_copy_is_refused),
 		TEST(choice__may_be_asked_for),
 		TEST(header__none_is_no_volume),
