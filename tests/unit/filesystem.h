@@ -16,6 +16,8 @@ struct volume {
 	struct disks disks;
 	struct h2_fs *fs;
 	bool pack; /* what has become free is used again as soon as it can be */
+	unsigned findings;
+	bool altered; /* the test has altered header copies: only the newest has to be sound */
 };
 
 static inline void open_fs(struct volume *v)
@@ -59,25 +61,27 @@ static inline int setup(void **state)
 
 static inline void print_finding(void *user, const struct h2_report *report)
 {
-	unsigned *count = user;
+	struct volume *v = user;
 
 	if (report->severity == H2_NOTE)
 		return;
+	if (v->altered && (strcmp(report->code, "header-damaged") == 0 ||
+			   strncmp(report->message, "older header copy", 17) == 0))
+		return;
 	print_message("%s: %s\n", report->code, report->message);
-	++*count;
+	v->findings++;
 }
 
 /* Close, and let the whole volume be checked. */
 static inline void expect_sound(struct volume *v)
 {
-	unsigned findings = 0;
-	struct h2_check_options options = {.report = print_finding, .report_user = &findings};
+	struct h2_check_options options = {.report = print_finding, .report_user = v};
 	struct h2_check_summary summary;
 
 	close_fs(v);
 	disks_open(&v->disks);
 	assert_int_equal(h2_check_run(v->disks.volumes, &options, &summary), 0);
-	assert_int_equal(findings, 0);
+	assert_int_equal(v->findings, 0);
 	disks_close(&v->disks);
 }
 
