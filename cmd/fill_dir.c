@@ -236,7 +236,7 @@ static void take_object(struct source *s, const struct ahead_object *ahead)
 	}
 	inum = ahead->st.stx_nlink > 1 ? fill_find_file(f, file_of(&ahead->st)) : 0;
 	if (inum != 0 && f->problems == 0) {
-		bool outside;
+		bool outside = false; /* of the times that can be stored: told at its first name */
 
 		fill_add_link(f, ahead->name, inum, time_of(&ahead->st.stx_ctime, &outside));
 	} else {

@@ -152,10 +152,10 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory(prefix="hammer2-defects-") as work:
         tree = os.path.join(work, "tree")
-        shutil.copytree(TOP, tree, symlinks=True,
-                        ignore=shutil.ignore_patterns("build*", ".git", "mnt"))
+        shutil.copytree(TOP, tree, symlinks=True, ignore=lambda folder, names: {
+            n for n in names if folder == TOP and (n.startswith("build") or n in (".git", "mnt"))})
         build_dir = os.path.join(tree, "build")
-        subprocess.run(["tools/build", build_dir, "-Dwerror=false"],
+        subprocess.run([os.path.join(tree, "tools", "build"), build_dir, "-Dwerror=false"],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tree)
         for defect in DEFECTS:
             if args.text and not any(t in defect[0] for t in args.text):
