@@ -35,13 +35,18 @@ struct options {
 	uint64_t offset;    /* bytes */
 	size_t cache_bytes; /* 0: the library's default */
 	uint64_t min_mirror_tid, min_modify_tid;
+	bool discard;
+	uint64_t size;      /* bytes; 0: none given */
 	const char *label;  /* NULL: none */
 	const char *ops;    /* NULL: none */
 	const char *owner;  /* NULL: none */
 	const char *path;   /* NULL: none */
 	const char *script; /* NULL: none */
+	const char *select; /* NULL: none */
 	const char *setup;  /* NULL: none */
 	const char *seed;   /* NULL: none */
+	const char *type;   /* NULL: none */
+	const char *uuid;   /* NULL: none */
 	int seconds;        /* -1: none given */
 };
 
@@ -99,6 +104,10 @@ struct h2_pfs_info *target_list_pfs(struct target *target, size_t *count, unsign
 /* "MASTER", or "SNAPSHOT" and the like for other subtypes (BS 10.1). */
 const char *pfs_kind_name(const struct h2_inode_meta *meta);
 
+/* The verbs pfs-list and info where the arguments name volumes. */
+int list_pfs_of_volumes(struct call *call, char **args, int arg_count);
+int info_of_volumes(struct call *call);
+
 /* What "hammer2 edit --help" adds: the commands. */
 void edit_usage(FILE *to);
 
@@ -107,19 +116,39 @@ void *must_alloc(void *memory);
 
 /* ---- the verbs; each returns an exit code ---- */
 
+int verb_bulkfree(struct call *call);
 int verb_cat(struct call *call);
+int verb_cleanup(struct call *call);
+int verb_clrcheck(struct call *call);
 int verb_crashtest(struct call *call);
 int verb_dhash(struct call *call);
 int verb_edit(struct call *call);
+int verb_emergency_disable(struct call *call);
+int verb_emergency_enable(struct call *call);
 int verb_extract(struct call *call);
 int verb_freemap(struct call *call);
+int verb_growfs(struct call *call);
 int verb_hash(struct call *call);
 int verb_info(struct call *call);
 int verb_ls(struct call *call);
+int verb_pfs_clid(struct call *call);
+int verb_pfs_create(struct call *call);
+int verb_pfs_delete(struct call *call);
+int verb_pfs_fsid(struct call *call);
 int verb_pfs_list(struct call *call);
+int verb_pfs_rename(struct call *call);
+int verb_rollback(struct call *call);
+int verb_setcheck(struct call *call);
+int verb_setcomp(struct call *call);
+int verb_setcrc32(struct call *call);
+int verb_setsha192(struct call *call);
+int verb_setxxhash64(struct call *call);
 int verb_show(struct call *call);
+int verb_snapshot(struct call *call);
+int verb_snapshot_delete(struct call *call);
 int verb_stat(struct call *call);
 int verb_tree(struct call *call);
 int verb_volhdr(struct call *call);
+int verb_volume_list(struct call *call);
 
 #endif

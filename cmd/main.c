@@ -1,5 +1,5 @@
 /*
- * hammer2: look at and copy from HAMMER2 volumes. This file has the tables of verbs and options
+ * hammer2: look after HAMMER2 filesystems. This file has the tables of verbs and options
  * and takes the command line apart; the work is done in verb_*.c, extract.c and tar.c.
  */
 #include <getopt.h>
@@ -9,38 +9,44 @@
 #include "hammer2.h"
 
 /* Options by the bit that a verb's mask has for them. */
-enum {
-	HAS_ALL = 1u << 0,
-	HAS_CACHE = 1u << 1,
-	HAS_DEPTH = 1u << 2,
-	HAS_EMPTY = 1u << 3,
-	HAS_FORCE = 1u << 4,
-	HAS_HEADER = 1u << 5,
-	HAS_JSON = 1u << 6,
-	HAS_LABEL = 1u << 7,
-	HAS_LONG = 1u << 8,
-	HAS_MIN_MIRROR = 1u << 9,
-	HAS_MIN_MODIFY = 1u << 10,
-	HAS_OFFSET = 1u << 11,
-	HAS_PATH = 1u << 12,
-	HAS_QUIET = 1u << 13,
-	HAS_RECURSIVE = 1u << 14,
-	HAS_TAR = 1u << 15,
-	HAS_THREADS = 1u << 16,
-	HAS_VERBOSE = 1u << 17,
-	HAS_VERIFY = 1u << 18,
-	HAS_HELP = 1u << 19,
-	HAS_VERSION = 1u << 20,
-	HAS_DRY_RUN = 1u << 21,
-	HAS_OWNER = 1u << 22,
-	HAS_SCRIPT = 1u << 23,
-	HAS_OPS = 1u << 24,
-	HAS_SECONDS = 1u << 25,
-	HAS_SEED = 1u << 26,
-	HAS_SETUP = 1u << 27,
-};
+#define HAS_ALL (UINT64_C(1) << 0)
+#define HAS_CACHE (UINT64_C(1) << 1)
+#define HAS_DEPTH (UINT64_C(1) << 2)
+#define HAS_EMPTY (UINT64_C(1) << 3)
+#define HAS_FORCE (UINT64_C(1) << 4)
+#define HAS_HEADER (UINT64_C(1) << 5)
+#define HAS_JSON (UINT64_C(1) << 6)
+#define HAS_LABEL (UINT64_C(1) << 7)
+#define HAS_LONG (UINT64_C(1) << 8)
+#define HAS_MIN_MIRROR (UINT64_C(1) << 9)
+#define HAS_MIN_MODIFY (UINT64_C(1) << 10)
+#define HAS_OFFSET (UINT64_C(1) << 11)
+#define HAS_PATH (UINT64_C(1) << 12)
+#define HAS_QUIET (UINT64_C(1) << 13)
+#define HAS_RECURSIVE (UINT64_C(1) << 14)
+#define HAS_TAR (UINT64_C(1) << 15)
+#define HAS_THREADS (UINT64_C(1) << 16)
+#define HAS_VERBOSE (UINT64_C(1) << 17)
+#define HAS_VERIFY (UINT64_C(1) << 18)
+#define HAS_HELP (UINT64_C(1) << 19)
+#define HAS_VERSION (UINT64_C(1) << 20)
+#define HAS_DRY_RUN (UINT64_C(1) << 21)
+#define HAS_OWNER (UINT64_C(1) << 22)
+#define HAS_SCRIPT (UINT64_C(1) << 23)
+#define HAS_OPS (UINT64_C(1) << 24)
+#define HAS_SECONDS (UINT64_C(1) << 25)
+#define HAS_SEED (UINT64_C(1) << 26)
+#define HAS_SETUP (UINT64_C(1) << 27)
+#define HAS_SELECT (UINT64_C(1) << 28)
+#define HAS_TYPE (UINT64_C(1) << 29)
+#define HAS_UUID (UINT64_C(1) << 30)
+#define HAS_DISCARD (UINT64_C(1) << 31)
+#define HAS_SIZE (UINT64_C(1) << 32)
+#define HAS_RECURSE (UINT64_C(1) << 33)
 
 #define HAS_VOLUME (HAS_HEADER | HAS_JSON | HAS_OFFSET | HAS_QUIET | HAS_VERBOSE)
+#define HAS_PLACE (HAS_SELECT | HAS_QUIET | HAS_OFFSET | HAS_VERBOSE)
+#define HAS_CHANGE (HAS_PLACE | HAS_DRY_RUN)
 #define HAS_FILES (HAS_VOLUME | HAS_CACHE | HAS_LABEL)
 
 static const struct verb {
@@ -48,13 +54,14 @@ static const struct verb {
 	const char *args;
 	const char *help;
 	int (*run)(struct call *call);
-	unsigned options;
+	uint64_t options;
 	int args_min, args_max; /* args_max -1: any number */
 	/* Prints what --help adds. Such a verb's first argument is followed by a command with
 	 * options of its own. */
 	void (*commands)(FILE *to);
 } verbs[] = {
-	{"info", "VOLUME...", "what the volumes are: a summary", verb_info, HAS_VOLUME, 1, -1},
+	{"info", "PATH | VOLUME...", "what a filesystem is: a summary", verb_info, HAS_VOLUME, 0,
+	 -1},
 	{"volhdr", "VOLUME...", "every field of the volume headers, and their check codes",
 	 verb_volhdr, HAS_VOLUME | HAS_ALL, 1, -1},
 	{"show", "VOLUME...", "the whole topology: every block reference and inode", verb_show,
@@ -63,8 +70,48 @@ static const struct verb {
 	 1, -1},
 	{"freemap", "VOLUME...", "the freemap: its leaves and totals", verb_freemap, HAS_VOLUME, 1,
 	 -1},
-	{"pfs-list", "VOLUME...", "the PFSs, sorted by label", verb_pfs_list,
-	 HAS_VOLUME | HAS_CACHE, 1, -1},
+	{"pfs-list", "[PATH... | VOLUME...]",
+	 "the PFSs, sorted by label; of all mounted filesystems without an argument", verb_pfs_list,
+	 HAS_VOLUME | HAS_CACHE | HAS_SELECT, 0, -1},
+	{"pfs-create", "LABEL", "make a PFS", verb_pfs_create, HAS_CHANGE | HAS_TYPE | HAS_UUID, 1,
+	 1},
+	{"pfs-delete", "LABEL...", "remove PFSs with all that is in them", verb_pfs_delete,
+	 HAS_CHANGE, 1, -1},
+	{"pfs-rename", "LABEL NEW-LABEL", "give a PFS another label", verb_pfs_rename, HAS_CHANGE,
+	 2, 2},
+	{"pfs-clid", "LABEL", "print a PFS's pfs_clid", verb_pfs_clid, HAS_PLACE, 1, 1},
+	{"pfs-fsid", "LABEL", "print a PFS's pfs_fsid", verb_pfs_fsid, HAS_PLACE, 1, 1},
+	{"snapshot", "PATH | SPEC [LABEL]",
+	 "make a snapshot of the PFS; without a label: its own with the date", verb_snapshot,
+	 HAS_QUIET | HAS_OFFSET | HAS_DRY_RUN | HAS_VERBOSE, 1, 2},
+	{"snapshot-delete", "LABEL...", "remove snapshots", verb_snapshot_delete, HAS_CHANGE, 1,
+	 -1},
+	{"rollback", "LABEL SNAPSHOT",
+	 "give a PFS the contents of a snapshot; its former ones become a snapshot", verb_rollback,
+	 HAS_CHANGE | HAS_DISCARD, 2, 2},
+	{"volume-list", "[PATH...]", "the volumes of filesystems", verb_volume_list,
+	 HAS_PLACE | HAS_JSON, 0, -1},
+	{"bulkfree", "[PATH]", "find storage that nothing refers to, and make it free",
+	 verb_bulkfree, HAS_PLACE | HAS_JSON, 0, 1},
+	{"cleanup", "[PATH...]", "bulkfree for each mounted filesystem", verb_cleanup,
+	 HAS_PLACE | HAS_JSON, 0, -1},
+	{"growfs", "[PATH...]", "make filesystems as large as their devices", verb_growfs,
+	 HAS_PLACE | HAS_JSON | HAS_SIZE, 0, -1},
+	{"setcomp", "ALGO[:LEVEL] PATH...", "how files are compressed from now on", verb_setcomp,
+	 HAS_CHANGE | HAS_RECURSE | HAS_LABEL, 2, -1},
+	{"setcheck", "ALGO PATH...", "with which check codes files are stored from now on",
+	 verb_setcheck, HAS_CHANGE | HAS_RECURSE | HAS_LABEL, 2, -1},
+	{"clrcheck", "PATH...", "setcheck none", verb_clrcheck,
+	 HAS_CHANGE | HAS_RECURSE | HAS_LABEL, 1, -1},
+	{"setcrc32", "PATH...", "setcheck crc32", verb_setcrc32,
+	 HAS_CHANGE | HAS_RECURSE | HAS_LABEL, 1, -1},
+	{"setxxhash64", "PATH...", "setcheck xxhash64", verb_setxxhash64,
+	 HAS_CHANGE | HAS_RECURSE | HAS_LABEL, 1, -1},
+	{"setsha192", "PATH...", "setcheck sha192", verb_setsha192,
+	 HAS_CHANGE | HAS_RECURSE | HAS_LABEL, 1, -1},
+	{"emergency-mode-enable", "PATH", "does nothing: it is not needed", verb_emergency_enable,
+	 HAS_QUIET, 1, 1},
+	{"emergency-mode-disable", "PATH", "does nothing", verb_emergency_disable, HAS_QUIET, 1, 1},
 	{"ls", "SPEC [PATH]", "list a directory", verb_ls, HAS_FILES | HAS_LONG | HAS_RECURSIVE, 1,
 	 -1},
 	{"stat", "SPEC [PATH...]", "space, compression and checks of files (all, with -v)",
@@ -91,7 +138,7 @@ static const struct verb {
 enum opt_kind { OPT_NONE, OPT_FLAG, OPT_TEXT, OPT_INT, OPT_SIZE, OPT_U64 };
 
 static const struct opt {
-	unsigned bit;
+	uint64_t bit;
 	char letter; /* 0: none */
 	const char *name;
 	const char *arg; /* NULL: takes none */
@@ -108,6 +155,8 @@ static const struct opt {
 	{HAS_DEPTH, 0, "depth", "N", "at most N levels", OPT_INT, TO(depth), 1, INT32_MAX},
 	{HAS_DRY_RUN, 'n', "dry-run", NULL, "run the commands, but change nothing", OPT_FLAG,
 	 TO(dry_run), 0, 0},
+	{HAS_DISCARD, 0, "discard", NULL, "do not keep the former contents", OPT_FLAG, TO(discard),
+	 0, 0},
 	{HAS_EMPTY, 0, "empty", NULL, "show empty block references, too", OPT_FLAG, TO(empty), 0,
 	 0},
 	{HAS_FORCE, 'f', "force", NULL, "allow a destination that is not empty", OPT_FLAG,
@@ -131,18 +180,27 @@ static const struct opt {
 	 OPT_TEXT, TO(owner), 0, 0},
 	{HAS_PATH, 'p', "path", "PATH", "only that file or directory", OPT_TEXT, TO(path), 0, 0},
 	{HAS_QUIET, 'q', "quiet", NULL, "print less", OPT_FLAG, TO(quiet), 0, 0},
+	{HAS_RECURSE, 'r', "recurse", NULL, "for all that is below, too", OPT_FLAG, TO(recursive),
+	 0, 0},
 	{HAS_RECURSIVE, 'R', "recursive", NULL, "subdirectories, too", OPT_FLAG, TO(recursive), 0,
 	 0},
+	{HAS_SELECT, 's', "select", "PATH", "a path in a mounted filesystem, or volumes (.)",
+	 OPT_TEXT, TO(select), 0, 0},
 	{HAS_SECONDS, 0, "seconds", "N", "for how long (60); 0: until nothing is left to try",
 	 OPT_INT, TO(seconds), 0, INT32_MAX},
 	{HAS_SEED, 0, "seed", "N", "what all choices follow from (the time)", OPT_TEXT, TO(seed), 0,
 	 0},
 	{HAS_SETUP, 0, "setup", "TEXT", "on this kind of filesystem; with --ops", OPT_TEXT,
 	 TO(setup), 0, 0},
+	{HAS_SIZE, 0, "size", "SIZE", "to this size; an image file grows with it", OPT_U64, TO(size),
+	 1, INT64_MAX},
 	{HAS_TAR, 0, "tar", NULL, "write a tar stream (pax format) to standard output", OPT_FLAG,
 	 TO(tar), 0, 0},
 	{HAS_THREADS, 0, "threads", "N", "how many threads (one for each CPU, 2 to 16)", OPT_INT,
 	 TO(threads), 1, 256},
+	{HAS_TYPE, 't', "type", "TYPE", "MASTER; others belong to clusters", OPT_TEXT, TO(type), 0,
+	 0},
+	{HAS_UUID, 'u', "uuid", "UUID", "its pfs_clid (a random one)", OPT_TEXT, TO(uuid), 0, 0},
 	{HAS_VERBOSE, 'v', "verbose", NULL, "print more; name damaged blocks", OPT_FLAG,
 	 TO(verbose), 0, 0},
 	{HAS_VERIFY, 0, "verify", NULL, "read file data, too, and compare its check codes",
@@ -176,7 +234,7 @@ static void print_option(FILE *to, const struct opt *o)
 static void usage(FILE *to)
 {
 	fputs("usage: hammer2 VERB [options] arguments\n"
-	      "Look at, copy from and edit HAMMER2 volumes that are not mounted.\n\n",
+	      "Look after HAMMER2 filesystems, mounted or not; look at, copy from and edit volumes.\n\n",
 	      to);
 	for (size_t i = 0; i < VERB_COUNT; i++)
 		fprintf(to, "  %-9s %-32s %s\n", verbs[i].name, verbs[i].args, verbs[i].help);
@@ -275,7 +333,7 @@ static void fill_tables(struct getopt_tables *t, const struct verb *verb, bool l
  * their bits are added to *given.
  */
 static bool parse_options(struct call *call, const struct verb *verb, bool leading, int argc,
-			  char **argv, unsigned *given)
+			  char **argv, uint64_t *given)
 {
 	struct getopt_tables tables;
 	int value;
@@ -301,7 +359,7 @@ static bool parse_options(struct call *call, const struct verb *verb, bool leadi
  * that: it becomes the program's name.
  */
 static bool parse_arguments(struct call *call, const struct verb *verb, int argc, char **argv,
-			    unsigned *given)
+			    uint64_t *given)
 {
 	char *program = call->argv[0], *spec;
 
@@ -324,7 +382,7 @@ static bool parse_arguments(struct call *call, const struct verb *verb, int argc
 	return true;
 }
 
-static bool check_use(const struct verb *verb, const struct call *call, unsigned given)
+static bool check_use(const struct verb *verb, const struct call *call, uint64_t given)
 {
 	for (size_t i = 0; i < OPT_COUNT; i++) {
 		if (given & opts[i].bit & ~verb->options) {
@@ -360,7 +418,7 @@ int main(int argc, char **argv)
 {
 	struct call call = {.argc = argc, .argv = argv, .options = {.seconds = -1}};
 	const struct verb *verb = NULL;
-	unsigned given = 0;
+	uint64_t given = 0;
 	int first;
 
 	if (!parse_options(&call, NULL, true, argc, argv, &given))

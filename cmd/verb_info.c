@@ -1,4 +1,4 @@
-/* The verbs info, volhdr and pfs-list: what volumes say of themselves. */
+/* The verbs info, volhdr and, of volumes, pfs-list: what they say of themselves. */
 #include <hammer2/dump.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -170,7 +170,7 @@ static void info_json(struct json *json, struct target *target, const struct h2_
 	json_object_end(json);
 }
 
-int verb_info(struct call *call)
+int info_of_volumes(struct call *call)
 {
 	struct h2_pfs_info *list;
 	struct target target;
@@ -190,16 +190,16 @@ int verb_info(struct call *call)
 	return damaged ? EXIT_PROBLEM : EXIT_DONE;
 }
 
-/* ---- pfs-list ---- */
+/* ---- pfs-list, of volumes ---- */
 
-int verb_pfs_list(struct call *call)
+int list_pfs_of_volumes(struct call *call, char **args, int arg_count)
 {
 	struct h2_pfs_info *list;
 	struct target target;
 	unsigned damaged = 0;
 	char clid[H2_UUID_TEXT_SIZE];
 	size_t count;
-	int code = target_open(call, call->argv, call->argc, TARGET_FS, &target);
+	int code = target_open(call, args, arg_count, TARGET_FS, &target);
 
 	if (code != EXIT_DONE)
 		return code;

@@ -1,0 +1,418 @@
+/* The verbs about PFSs and snapshots: pfs-list, pfs-create, snapshot and so on. BS 14.1. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "admin.h"
+
+static void complain_pfs(const struct admin *admin, const char *what, const char *label, int err)
+{
+	const char *advice = admin_advice(err);
+
+	complain("%s: %s(%s): %s%s%s", admin->name, what, label, error_text(err),
+		 advice ? ": " : "", advice ? advice : "");
+}
+
+/* ---- pfs-list ---- */
+
+static const char *kind_name(const struct admin_pfs *pfs)
+{
+	if (pfs->type == H2_PFS_MASTER && pfs->subtype != H2_PFS_SUBTYPE_NONE)
+		return h2_pfs_subtype_name(pfs->subtype);
+	return out_pfs_type(pfs->type);
+}
+
+static void print_list(struct call *call, const struct admin *admin, const struct admin_pfs *list,
+		       size_t count)
+{
+	char clid[H2_UUID_TEXT_SIZE];
+
+	if (!call->options.quiet) {
+		printf("%-11s %-36s Label on ", "Type", "ClusterId (pfs_clid)");
+		out_name(stdout, admin->name, strlen(admin->name));
+		putchar('\n');
+	}
+	for (size_t i = 0; i < count; i++) {
+		h2_uuid_format(&list[i].clid, clid);
+		if (!call->options.quiet)
+			printf("%-11s %s ", kind_name(&list[i]), clid);
+		out_name(stdout, list[i].label, strlen(list[i].label));
+		putchar('\n');
+	}
+}
+
+static void json_list(struct json *json, const struct admin *admin, const struct admin_pfs *list,
+		      size_t count)
+{
+	json_object_begin(json, NULL);
+	json_name(json, "filesystem", admin->name, strlen(admin->name));
+	json_bool(json, "mounted", admin_is_mounted(admin));
+	json_array_begin(json, "pfs");
+	for (size_t i = 0; i < count; i++) {
+		json_object_begin(json, NULL);
+		json_name(json, "label", list[i].label, strlen(list[i].label));
+		json_string(json, "kind", kind_name(&list[i]));
+		json_string(json, "pfs_type", out_pfs_type(list[i].type));
+		json_string(json, "pfs_subtype", h2_pfs_subtype_name(list[i].subtype));
+		json_uuid(json, "clid", &list[i].clid);
+		json_uuid(json, "fsid", &list[i].fsid);
+		json_hex(json, "name_key", list[i].key);
+		json_object_end(json);
+	}
+	json_array_end(json);
+	json_object_end(json);
+}
+
+static int list_one(struct call *call, const char *name)
+{
+	char *select = (char *)(uintptr_t)call->options.select;
+
+	struct admin_pfs *list;
+	struct admin admin;
+	unsigned damaged = 0;
+	size_t count;
+	int code = admin_open(call, name, false, &admin);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (!admin_is_mounted(&admin)) {
+		admin_close(&admin);
+		return call->argc > 0 ? list_pfs_of_volumes(call, call->argv, call->argc)
+				      : list_pfs_of_volumes(call, &select, 1);
+	}
+	list = admin_list(&admin, &count, &damaged, &code);
+	if (call->json)
+		json_list(call->json, &admin, list, count);
+	else if (code == EXIT_DONE)
+		print_list(call, &admin, list, count);
+	free(list);
+	admin_close(&admin);
+	return damaged ? EXIT_PROBLEM : code;
+}
+
+int admin_for_each(struct call *call, int (*one)(struct call *call, const char *name))
+{
+	int code = EXIT_DONE;
+	char **mounts;
+
+	if (call->argc <= 1 && (call->argc == 1 || call->options.select))
+		return one(call, call->argc == 1 ? call->argv[0] : NULL);
+	if (call->json)
+		json_array_begin(call->json, NULL);
+	mounts = call->argc > 1 ? call->argv : admin_mounts(false);
+	for (char **m = mounts; m && *m; m++) {
+		int c = one(call, *m);
+
+		code = c > code ? c : code;
+	}
+	if (call->argc <= 1)
+		admin_mounts_free(mounts);
+	if (call->json)
+		json_array_end(call->json);
+	return mounts ? code : EXIT_PROBLEM;
+}
+
+/* Arguments that are no paths of mounts are the volumes of one filesystem, together. */
+int verb_pfs_list(struct call *call)
+{
+	if (call->argc > 1 && !admin_is_path_of_mount(call->argv[0]))
+		return list_pfs_of_volumes(call, call->argv, call->argc);
+	return admin_for_each(call, list_one);
+}
+
+/* ---- pfs-clid, pfs-fsid ---- */
+
+static int print_id(struct call *call, bool fsid)
+{
+	char text[H2_UUID_TEXT_SIZE];
+	struct admin_pfs pfs;
+	struct admin admin;
+	int err, code = admin_open(call, NULL, false, &admin);
+
+	if (code != EXIT_DONE)
+		return code;
+	err = admin_find(&admin, call->argv[0], &pfs);
+	if (err) {
+		complain_pfs(&admin, "pfs_lookup", call->argv[0], err);
+		code = EXIT_PROBLEM;
+	} else {
+		h2_uuid_format(fsid ? &pfs.fsid : &pfs.clid, text);
+		puts(text);
+	}
+	admin_close(&admin);
+	return code;
+}
+
+int verb_pfs_clid(struct call *call)
+{
+	return print_id(call, false);
+}
+
+int verb_pfs_fsid(struct call *call)
+{
+	return print_id(call, true);
+}
+
+/* ---- changing ---- */
+
+/* What BS 14.1 has these verbs say. */
+static void say(const struct call *call, const char *what, const char *label)
+{
+	if (!call->options.quiet && !call->options.dry_run)
+		printf("hammer2: %s(%s): SUCCESS\n", what, label);
+	else if (call->options.dry_run)
+		printf("hammer2: %s(%s): would be done\n", what, label);
+}
+
+/* With --dry-run: whether the label is there, as it must be. Returns 0 or what would come of it. */
+static int try_label(struct admin *admin, const char *label, bool expected)
+{
+	struct admin_pfs pfs;
+	int err = admin_find(admin, label, &pfs);
+
+	if (err && err != -ENOENT)
+		return err;
+	if (expected)
+		return err;
+	return err == -ENOENT ? 0 : -EEXIST;
+}
+
+static int random_uuid(struct h2_uuid *uuid)
+{
+	if (getrandom(uuid->bytes, sizeof(uuid->bytes), 0) != (ssize_t)sizeof(uuid->bytes))
+		return -EIO;
+	/* Version 4, variant 1; the third field is little-endian. */
+	uuid->bytes[7] = (uint8_t)((uuid->bytes[7] & 0x0f) | 0x40);
+	uuid->bytes[8] = (uint8_t)((uuid->bytes[8] & 0x3f) | 0x80);
+	return 0;
+}
+
+/* The options -t and -u. */
+static int take_ids(const struct call *call, struct h2_pfs_ids *ids, bool *given)
+{
+	const char *type = call->options.type;
+
+	*given = call->options.uuid;
+	if (type && strcasecmp(type, "MASTER") != 0) {
+		complain("%s: only PFSs of type MASTER can be made; the others belong to clusters, "
+			 "which HAMMER2 does not have",
+			 type);
+		return EXIT_USAGE;
+	}
+	if (!*given)
+		return EXIT_DONE;
+	if (h2_uuid_parse(call->options.uuid, &ids->clid) != 0) {
+		complain("%s: is no UUID", call->options.uuid);
+		return EXIT_USAGE;
+	}
+	return random_uuid(&ids->fsid) == 0 ? EXIT_DONE : EXIT_PROBLEM;
+}
+
+int verb_pfs_create(struct call *call)
+{
+	const char *label = call->argv[0];
+	struct h2_pfs_ids ids;
+	struct admin admin;
+	bool given;
+	int err, code = take_ids(call, &ids, &given);
+
+	if (code == EXIT_DONE)
+		code = admin_open(call, NULL, !call->options.dry_run, &admin);
+	if (code != EXIT_DONE)
+		return code;
+	err = call->options.dry_run ? try_label(&admin, label, false)
+				    : admin_create(&admin, label, given ? &ids : NULL);
+	if (err)
+		complain_pfs(&admin, "pfs_create", label, err);
+	else
+		say(call, "pfs_create", label);
+	admin_close(&admin);
+	return err ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+/* Without -s: the mounted filesystem that has the label, which must be one only. */
+static int search_mounts(struct call *call, const char *label, char *found, size_t size)
+{
+	char **mounts = admin_mounts(false);
+	unsigned count = 0;
+
+	for (char **m = mounts; m && *m; m++) {
+		struct admin_pfs pfs;
+		struct admin admin;
+
+		if (admin_open(call, *m, false, &admin) != EXIT_DONE)
+			continue;
+		if (admin_find(&admin, label, &pfs) == 0) {
+			snprintf(found, size, "%s", *m);
+			count++;
+		}
+		admin_close(&admin);
+	}
+	admin_mounts_free(mounts);
+	if (count == 1)
+		return EXIT_DONE;
+	complain(count ? "%s: several mounted filesystems have such a PFS; option -s names the one"
+		       : "%s: no mounted filesystem has such a PFS; option -s names one",
+		 label);
+	return EXIT_PROBLEM;
+}
+
+static int delete_one(struct call *call, const char *label, bool snapshots_only)
+{
+	char found[4096];
+	struct admin_pfs pfs;
+	struct admin admin;
+	int err, code = EXIT_DONE;
+
+	if (!call->options.select)
+		code = search_mounts(call, label, found, sizeof(found));
+	if (code == EXIT_DONE)
+		code = admin_open(call, call->options.select ? NULL : found,
+				  !call->options.dry_run, &admin);
+	if (code != EXIT_DONE)
+		return code;
+	err = admin_find(&admin, label, &pfs);
+	if (!err && snapshots_only && pfs.subtype == H2_PFS_SUBTYPE_NONE) {
+		complain("%s: %s is no snapshot; pfs-delete removes it", admin.name, label);
+		code = EXIT_PROBLEM;
+	} else if (!err && !call->options.dry_run) {
+		err = admin_delete(&admin, label);
+	}
+	if (err) {
+		complain_pfs(&admin, "pfs_delete", label, err);
+		code = EXIT_PROBLEM;
+	} else if (code == EXIT_DONE) {
+		say(call, "pfs_delete", label);
+	}
+	admin_close(&admin);
+	return code;
+}
+
+static int delete_all(struct call *call, bool snapshots_only)
+{
+	int code = EXIT_DONE;
+
+	for (int i = 0; i < call->argc; i++) {
+		int c = delete_one(call, call->argv[i], snapshots_only);
+
+		code = c > code ? c : code;
+	}
+	return code;
+}
+
+int verb_pfs_delete(struct call *call)
+{
+	return delete_all(call, false);
+}
+
+int verb_snapshot_delete(struct call *call)
+{
+	return delete_all(call, true);
+}
+
+int verb_pfs_rename(struct call *call)
+{
+	const char *label = call->argv[0], *new_label = call->argv[1];
+	struct admin admin;
+	int err, code = admin_open(call, NULL, !call->options.dry_run, &admin);
+
+	if (code != EXIT_DONE)
+		return code;
+	err = call->options.dry_run ? try_label(&admin, label, true)
+				    : admin_rename(&admin, label, new_label);
+	if (!err && call->options.dry_run)
+		err = try_label(&admin, new_label, false);
+	if (err)
+		complain_pfs(&admin, "pfs_rename", err == -EEXIST ? new_label : label, err);
+	else
+		say(call, "pfs_rename", label);
+	admin_close(&admin);
+	return err ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+/* ---- snapshots ---- */
+
+/* "LABEL.YYYYMMDD.HHMMSS", local time, and a number behind it if there is such a one. */
+static void dated_label(struct admin *admin, const char *label, char *to, size_t size)
+{
+	time_t now = time(NULL);
+	struct admin_pfs pfs;
+	struct tm tm;
+	char date[16]; /* YYYYMMDD.HHMMSS */
+
+	localtime_r(&now, &tm);
+	strftime(date, sizeof(date), "%Y%m%d.%H%M%S", &tm);
+	snprintf(to, size, "%.230s.%s", label, date);
+	for (unsigned i = 2; i < 1000 && admin_find(admin, to, &pfs) == 0; i++)
+		snprintf(to, size, "%.230s.%s.%u", label, date, i);
+}
+
+/* The PFS of volumes that were named without a label: the one that mounting takes. */
+static int default_origin(struct admin *admin, char label[H2_NAME_MAX + 1])
+{
+	struct admin_pfs pfs;
+
+	admin_label(admin, label);
+	if (label[0])
+		return 0;
+	snprintf(label, H2_NAME_MAX + 1, "%s", h2_spec_default_label(&admin->target.spec));
+	if (admin_find(admin, label, &pfs) == -ENOENT)
+		strcpy(label, "DATA");
+	return admin_find(admin, label, &pfs);
+}
+
+/* snapshot PATH [LABEL] */
+int verb_snapshot(struct call *call)
+{
+	char origin[H2_NAME_MAX + 1], dated[H2_NAME_MAX + 1];
+	const char *label = call->argc > 1 ? call->argv[1] : dated;
+	struct admin admin;
+	int err, code = admin_open(call, call->argv[0], !call->options.dry_run, &admin);
+
+	if (code != EXIT_DONE)
+		return code;
+	err = default_origin(&admin, origin);
+	dated_label(&admin, origin, dated, sizeof(dated));
+	if (!err)
+		err = call->options.dry_run ? try_label(&admin, label, false)
+					    : admin_snapshot(&admin, origin, label);
+	if (err)
+		complain_pfs(&admin, "snapshot", err == -ENOENT ? origin : label, err);
+	else if (call->options.dry_run)
+		printf("would create snapshot %s\n", label);
+	else if (!call->options.quiet)
+		printf("created snapshot %s\n", label);
+	admin_close(&admin);
+	return err ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+/* rollback LABEL SNAPSHOT */
+int verb_rollback(struct call *call)
+{
+	const char *label = call->argv[0], *snapshot = call->argv[1];
+	char dated[H2_NAME_MAX + 1];
+	const char *keep = call->options.discard ? NULL : dated;
+	struct admin admin;
+	int err, code = admin_open(call, NULL, !call->options.dry_run, &admin);
+
+	if (code != EXIT_DONE)
+		return code;
+	dated_label(&admin, label, dated, sizeof(dated));
+	err = try_label(&admin, label, true);
+	if (!err)
+		err = try_label(&admin, snapshot, true);
+	if (!err && !call->options.dry_run)
+		err = admin_rollback(&admin, label, snapshot, keep);
+	if (err) {
+		complain_pfs(&admin, "rollback", label, err);
+	} else if (!call->options.quiet) {
+		printf("%s %s back to %s", call->options.dry_run ? "would roll" : "rolled", label,
+		       snapshot);
+		printf(keep ? "; its former state is snapshot %s\n" : "\n", dated);
+	}
+	admin_close(&admin);
+	return err ? EXIT_PROBLEM : EXIT_DONE;
+}

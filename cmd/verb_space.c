@@ -1,0 +1,376 @@
+/* The verbs about a filesystem's volumes and space: volume-list, bulkfree, cleanup, growfs. */
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "progress.h"
+
+/* ---- volume-list ---- */
+
+static int list_volumes(struct call *call, const char *name)
+{
+	struct hammer2_ioc_volume *volumes =
+		must_alloc(calloc(HAMMER2_IOC_VOLUMES_MAX, sizeof(*volumes)));
+	char label[H2_NAME_MAX + 1];
+	struct admin admin;
+	unsigned version = 0;
+	int count = -1, code = admin_open(call, name, false, &admin);
+
+	if (code == EXIT_DONE) {
+		count = admin_volumes(&admin, volumes, &version);
+		admin_label(&admin, label);
+	}
+	if (count >= 0 && call->json) {
+		json_object_begin(call->json, NULL);
+		json_name(call->json, "filesystem", admin.name, strlen(admin.name));
+		json_uint(call->json, "version", version);
+		if (label[0])
+			json_name(call->json, "label", label, strlen(label));
+		json_array_begin(call->json, "volumes");
+		for (int i = 0; i < count; i++) {
+			json_object_begin(call->json, NULL);
+			json_uint(call->json, "volu_id", (uint64_t)volumes[i].id);
+			json_name(call->json, "path", volumes[i].path, strlen(volumes[i].path));
+			json_uint(call->json, "offset", volumes[i].offset);
+			json_uint(call->json, "size", volumes[i].size);
+			json_object_end(call->json);
+		}
+		json_array_end(call->json);
+		json_object_end(call->json);
+	} else if (count >= 0) {
+		if (!call->options.quiet) {
+			printf("version %u\n", version);
+			if (label[0])
+				printf("@%s\n", label);
+		}
+		for (int i = 0; i < count; i++) {
+			char size[OUT_SIZE_TEXT];
+
+			if (call->options.quiet) {
+				puts(volumes[i].path);
+				continue;
+			}
+			printf("volume%-2d %s %s", volumes[i].id, volumes[i].path,
+			       out_size(volumes[i].size, size));
+			if (call->options.verbose)
+				printf(" 0x%016" PRIx64 " 0x%016" PRIx64, volumes[i].offset,
+				       volumes[i].size);
+			putchar('\n');
+		}
+	}
+	if (code == EXIT_DONE)
+		admin_close(&admin);
+	free(volumes);
+	return code == EXIT_DONE && count < 0 ? EXIT_PROBLEM : code;
+}
+
+int verb_volume_list(struct call *call)
+{
+	return admin_for_each(call, list_volumes);
+}
+
+/* ---- bulkfree ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal_number)
+{
+	(void)signal_number;
+	interrupted = 1;
+}
+
+/* Signals end the ioctl, which then ends the scan, instead of the program. */
+static void catch_signals(void)
+{
+	struct sigaction act = {.sa_handler = on_signal}; /* no SA_RESTART */
+
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGHUP, &act, NULL);
+}
+
+struct watch { /* of a scan in the server, by a thread */
+	struct admin *admin;
+	struct progress *progress;
+	atomic_bool done;
+};
+
+static void *watch_scan(void *user)
+{
+	struct watch *w = user;
+	struct hammer2_ioc_status status;
+
+	while (!atomic_load(&w->done)) {
+		struct timespec pause = {.tv_nsec = 200000000};
+
+		if (admin_status(w->admin, &status) == 0 && status.scan_expected_bytes)
+			progress_update(w->progress, "bulkfree", status.scan_bytes,
+					status.scan_expected_bytes);
+		nanosleep(&pause, NULL);
+	}
+	return NULL;
+}
+
+static int scan_mounted(struct admin *admin, struct h2_bulkfree_result *result)
+{
+	struct hammer2_ioc_bulkfree b = {.sbase = 0};
+	struct watch watch = {.admin = admin, .progress = progress_new()};
+	sigset_t all, old;
+	pthread_t thread;
+	int err;
+
+	/* The signals are for the thread that is in the ioctl. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	err = pthread_create(&thread, NULL, watch_scan, &watch);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err) {
+		progress_free(watch.progress);
+		return -err;
+	}
+	err = ioctl(admin->fd, HAMMER2IOC_BULKFREE_SCAN, &b) < 0 ? -errno : 0;
+	atomic_store(&watch.done, true);
+	pthread_join(thread, NULL);
+	progress_free(watch.progress);
+	*result = (struct h2_bulkfree_result){
+		.blocks = b.count_allocated,
+		.used_bytes = b.total_allocated,
+		.freed_bytes = b.count_freed,
+	};
+	return err;
+}
+
+static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
+{
+	progress_update(user, "bulkfree", bytes, expected);
+	return !interrupted;
+}
+
+static int scan_volumes(struct admin *admin, struct h2_bulkfree_result *result)
+{
+	struct progress *progress = progress_new();
+	struct h2_bulkfree_options options = {.progress = goes_on, .user = progress};
+	int err = h2_fs_bulkfree(admin->target.fs, &options, result);
+
+	progress_free(progress);
+	return err;
+}
+
+static int scan_one(struct call *call, const char *name)
+{
+	struct h2_bulkfree_result result = {0};
+	char freed[OUT_SIZE_TEXT], used[OUT_SIZE_TEXT];
+	struct admin admin;
+	int err, code = admin_open(call, name, true, &admin);
+
+	if (code != EXIT_DONE)
+		return code;
+	catch_signals();
+	err = admin_is_mounted(&admin) ? scan_mounted(&admin, &result)
+				       : scan_volumes(&admin, &result);
+	if (err == -EINTR) {
+		complain("%s: bulkfree was interrupted; nothing has changed", admin.name);
+	} else if (err) {
+		complain("%s: bulkfree: %s%s", admin.name, error_text(err),
+			 err == -EROFS ? ": it is for reading only"
+				       : "; nothing was freed, as damage may hide what is in use: "
+					 "see fsck.hammer2(8)");
+	} else if (call->json) {
+		json_object_begin(call->json, NULL);
+		json_name(call->json, "filesystem", admin.name, strlen(admin.name));
+		json_uint(call->json, "blocks", result.blocks);
+		json_uint(call->json, "used_bytes", result.used_bytes);
+		json_uint(call->json, "freed_bytes", result.freed_bytes);
+		json_object_end(call->json);
+	} else if (!call->options.quiet) {
+		printf("%s: %s freed; %" PRIu64 " blocks in use, %s\n", admin.name,
+		       out_size(result.freed_bytes, freed), result.blocks,
+		       out_size(result.used_bytes, used));
+	}
+	admin_close(&admin);
+	return err ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+int verb_bulkfree(struct call *call)
+{
+	return scan_one(call, call->argc > 0 ? call->argv[0] : NULL);
+}
+
+static int clean_one(struct call *call, const char *name)
+{
+	if (!call->json && !call->options.quiet)
+		printf("hammer2 cleanup \"%s\"\n", name ? name : call->options.select);
+	return scan_one(call, name);
+}
+
+int verb_cleanup(struct call *call)
+{
+	return admin_for_each(call, clean_one);
+}
+
+/* ---- growfs ---- */
+
+static void json_growth(struct json *json, const struct admin *admin, uint64_t size, bool modified)
+{
+	json_object_begin(json, NULL);
+	json_name(json, "filesystem", admin->name, strlen(admin->name));
+	json_uint(json, "size", size);
+	json_bool(json, "modified", modified);
+	json_object_end(json);
+}
+
+static int grow_one(struct call *call, const char *name)
+{
+	struct admin admin;
+	uint64_t size = 0;
+	bool modified = false;
+	int err, code = admin_open(call, name, true, &admin);
+
+	if (code != EXIT_DONE)
+		return code;
+	err = admin_grow(&admin, call->options.size, &size, &modified);
+	if (err)
+		complain("%s: growfs: %s%s", admin.name, error_text(err),
+			 err == -EINVAL ? ": it can only grow, and not beyond its device"
+			 : err == -EOPNOTSUPP ? ": a filesystem of several volumes cannot grow"
+			 : err == -EPERM      ? ": needs root, or the user who mounted it"
+					      : "");
+	else if (call->json)
+		json_growth(call->json, &admin, size, modified);
+	else if (!call->options.quiet && modified)
+		printf("%s grown to %016" PRIx64 "\n", admin.name, size);
+	else if (!call->options.quiet)
+		printf("%s no size change - %016" PRIx64 "\n", admin.name, size);
+	admin_close(&admin);
+	return err ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+int verb_growfs(struct call *call)
+{
+	return call->argc > 0 || call->options.select ? admin_for_each(call, grow_one)
+						      : grow_one(call, NULL);
+}
+
+/* ---- info, of a mounted filesystem ---- */
+
+static void print_info(const struct admin *admin, const struct hammer2_ioc_status *status,
+		       const struct hammer2_ioc_volume *volumes, int count, unsigned version)
+{
+	char size[OUT_SIZE_TEXT];
+	uint64_t total = 0;
+
+	for (int i = 0; i < count; i++)
+		total += volumes[i].size;
+	printf("mounted on   %s, for %s\n", admin->name, status->writable ? "writing" : "reading");
+	printf("version      %u\n", version);
+	printf("size         %s", out_size(total, size));
+	printf(", allocatable %s", out_size(status->total_bytes, size));
+	printf(", free %s (%.1f %%)\n", out_size(status->free_bytes, size),
+	       status->total_bytes
+		       ? (double)status->free_bytes * 100 / (double)status->total_bytes
+		       : 0);
+	printf("coming back  %s with the next commits", out_size(status->waiting_bytes, size));
+	printf(", about %s by bulk free%s\n", out_size(status->lost_bytes, size),
+	       status->scan_expected_bytes ? ", which is running" : "");
+	for (int i = 0; i < count; i++)
+		printf("volume %-3d   %s: %s at %#" PRIx64 "\n", volumes[i].id, volumes[i].path,
+		       out_size(volumes[i].size, size), volumes[i].offset);
+}
+
+static void json_info(struct json *json, const struct admin *admin,
+		      const struct hammer2_ioc_status *status,
+		      const struct hammer2_ioc_volume *volumes, int count, unsigned version)
+{
+	json_object_begin(json, NULL);
+	json_name(json, "mounted_on", admin->name, strlen(admin->name));
+	json_bool(json, "writable", status->writable);
+	json_uint(json, "version", version);
+	json_uint(json, "allocator_size", status->total_bytes);
+	json_uint(json, "allocator_free", status->free_bytes);
+	json_uint(json, "waiting_bytes", status->waiting_bytes);
+	json_uint(json, "lost_bytes", status->lost_bytes);
+	json_bool(json, "bulkfree_running", status->scan_expected_bytes != 0);
+	json_array_begin(json, "volumes");
+	for (int i = 0; i < count; i++) {
+		json_object_begin(json, NULL);
+		json_uint(json, "volu_id", (uint64_t)volumes[i].id);
+		json_name(json, "path", volumes[i].path, strlen(volumes[i].path));
+		json_uint(json, "offset", volumes[i].offset);
+		json_uint(json, "size", volumes[i].size);
+		json_object_end(json);
+	}
+	json_array_end(json);
+	json_object_end(json);
+}
+
+int verb_info(struct call *call)
+{
+	struct hammer2_ioc_volume *volumes;
+	struct hammer2_ioc_status status;
+	struct admin admin;
+	unsigned version = 0;
+	int err, count, code;
+
+	if (call->argc > 1 || !admin_is_path_of_mount(call->argc ? call->argv[0] : "."))
+		return call->argc > 0 ? info_of_volumes(call)
+				      : (complain("info: name a volume, or a path in a mounted "
+						  "filesystem"),
+					 EXIT_USAGE);
+	code = admin_open(call, call->argc ? call->argv[0] : ".", false, &admin);
+	if (code != EXIT_DONE)
+		return code;
+	volumes = must_alloc(calloc(HAMMER2_IOC_VOLUMES_MAX, sizeof(*volumes)));
+	err = admin_status(&admin, &status);
+	if (err)
+		complain("%s: %s", admin.name, error_text(err));
+	count = err ? -1 : admin_volumes(&admin, volumes, &version);
+	if (count >= 0 && call->json)
+		json_info(call->json, &admin, &status, volumes, count, version);
+	else if (count >= 0)
+		print_info(&admin, &status, volumes, count, version);
+	free(volumes);
+	admin_close(&admin);
+	return count < 0 ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+/* ---- emergency mode ---- */
+
+static int set_emergency(struct call *call, bool on)
+{
+	struct admin admin;
+	int32_t mode = on;
+	int err, code = admin_open(call, call->argc ? call->argv[0] : NULL, false, &admin);
+
+	if (code != EXIT_DONE)
+		return code;
+	err = !admin_is_mounted(&admin) ? -EINVAL
+	      : ioctl(admin.fd, HAMMER2IOC_EMERG_MODE, &mode) < 0 ? -errno
+								   : 0;
+	if (err)
+		complain("%s: %s", admin.name,
+			 err == -EINVAL ? "is not mounted" : error_text(err));
+	else if (!call->options.quiet)
+		printf("Emergency mode on \"%s\" %s; it does nothing here, since removing works on "
+		       "a full filesystem without it\n",
+		       admin.name, on ? "enabled" : "disabled");
+	admin_close(&admin);
+	return err ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+int verb_emergency_enable(struct call *call)
+{
+	return set_emergency(call, true);
+}
+
+int verb_emergency_disable(struct call *call)
+{
+	return set_emergency(call, false);
+}
