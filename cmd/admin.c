@@ -274,6 +274,18 @@ int admin_rollback(struct admin *admin, const char *label, const char *snapshot,
 	return request(admin, HAMMER2IOC_PFS_ROLLBACK, &r);
 }
 
+int admin_inode_get(const char *path, struct hammer2_ioc_inode *inode)
+{
+	struct admin admin = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+	int err;
+
+	if (admin.fd < 0)
+		return -errno;
+	err = request(&admin, HAMMER2IOC_INODE_GET, inode);
+	close(admin.fd);
+	return err;
+}
+
 const char *admin_advice(int err)
 {
 	switch (-err) {

@@ -67,6 +67,9 @@ int admin_snapshot(struct admin *admin, const char *origin, const char *label);
 int admin_rollback(struct admin *admin, const char *label, const char *snapshot, const char *keep);
 int admin_grow(struct admin *admin, uint64_t size, uint64_t *new_size, bool *modified);
 
+/* What a mounted filesystem tells of a file or directory; the path may be a symlink's. */
+int admin_inode_get(const char *path, struct hammer2_ioc_inode *inode);
+
 /* What is to be done about an error of these, or NULL. */
 const char *admin_advice(int err);
 

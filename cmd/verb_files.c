@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "hammer2.h"
+#include "admin.h"
 #include "walk.h"
 
 #define READ_SIZE ((size_t)1 << 20)
@@ -413,10 +413,68 @@ static void stat_path(struct files *files, const char *arg)
 	free(path);
 }
 
+/* A path in a mounted filesystem. Returns an exit code. */
+static int stat_mounted(const struct call *call, const char *path)
+{
+	struct hammer2_ioc_inode i = {.flags = 0};
+	char size[OUT_SIZE_TEXT], quota[OUT_SIZE_TEXT], comp[OUT_COMP_TEXT];
+	int err = admin_inode_get(path, &i);
+	struct h2_inode_meta m;
+
+	if (err) {
+		complain("%s: %s%s", path, error_text(err),
+			 err == -ENOTTY ? ": it is not in a mounted HAMMER2 filesystem" : "");
+		return EXIT_PROBLEM;
+	}
+	h2_inode_meta_decode(i.inode, &m);
+	if (call->json) {
+		json_object_begin(call->json, NULL);
+		json_name(call->json, "path", path, strlen(path));
+		json_string(call->json, "type", out_object_type(m.type));
+		json_uint(call->json, "ino", m.inum);
+		json_uint(call->json, "data_count", i.data_count);
+		json_uint(call->json, "inode_count", i.inode_count);
+		json_string(call->json, "comp", out_comp(m.comp_algo, comp));
+		json_string(call->json, "check", h2_check_algo_name(m.check_algo & 15u));
+		json_uint(call->json, "data_quota", m.data_quota);
+		json_uint(call->json, "inode_quota", m.inode_quota);
+		json_object_end(call->json);
+		return EXIT_DONE;
+	}
+	out_name(stdout, path, strlen(path));
+	printf(" %3u %9s %9" PRIu64 " %-18s %-12s", m.ncopies, out_size(i.data_count, size),
+	       i.inode_count, out_comp(m.comp_algo, comp),
+	       h2_check_algo_name(m.check_algo & 15u));
+	if (m.data_quota || m.inode_quota)
+		printf(" %s/%" PRIu64, out_size(m.data_quota, quota), m.inode_quota);
+	putchar('\n');
+	return EXIT_DONE;
+}
+
+static int stat_all_mounted(struct call *call)
+{
+	int code = EXIT_DONE;
+
+	if (!call->json && !call->options.quiet)
+		puts("PATH ncp  data-use inode-use comp               check        quota");
+	json_array_begin(call->json, NULL);
+	for (int i = 0; i < call->argc || i == 0; i++) {
+		int c = stat_mounted(call, call->argc ? call->argv[i] : ".");
+
+		code = c > code ? c : code;
+	}
+	json_array_end(call->json);
+	return code;
+}
+
 int verb_stat(struct call *call)
 {
 	struct files files;
-	int code = files_open(call, &files);
+	int code;
+
+	if (call->argc == 0 || admin_is_path_of_mount(call->argv[0]))
+		return stat_all_mounted(call);
+	code = files_open(call, &files);
 
 	if (code != EXIT_DONE)
 		return code;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <hammer2/ioctl.h>
@@ -18,6 +19,8 @@
 
 #include "log.h"
 #include "ops_impl.h"
+
+#define ENDING_TRIES 10u
 
 /* ---- flags of files ---- */
 
@@ -259,10 +262,32 @@ static int pfs_create(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return h2_pfs_create(fs_of(req), a->pfs.name, ids_of(&a->pfs, &ids));
 }
 
+/*
+ * Whether to try once more: a PFS that has just been unmounted is in use until the threads that
+ * served it have ended.
+ */
+static bool may_be_ending(fuse_req_t req, int err, unsigned *tries)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+
+	if (err != -EBUSY || ++*tries > ENDING_TRIES || fuse_req_interrupted(req))
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
+}
+
 static int pfs_delete(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
+	unsigned tries = 0;
+	int err;
+
 	(void)ino;
-	return is_label(a->pfs.name) ? h2_pfs_delete(fs_of(req), a->pfs.name) : -EINVAL;
+	if (!is_label(a->pfs.name))
+		return -EINVAL;
+	do
+		err = h2_pfs_delete(fs_of(req), a->pfs.name);
+	while (may_be_ending(req, err, &tries));
+	return err;
 }
 
 static int pfs_snapshot(fuse_req_t req, fuse_ino_t ino, union argument *a)
@@ -284,20 +309,32 @@ static int pfs_snapshot_of(fuse_req_t req, fuse_ino_t ino, union argument *a)
 
 static int pfs_rename(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
+	unsigned tries = 0;
+	int err;
+
 	(void)ino;
 	if (!is_label(a->rename.name) || !is_label(a->rename.new_name))
 		return -EINVAL;
-	return h2_pfs_rename(fs_of(req), a->rename.name, a->rename.new_name);
+	do
+		err = h2_pfs_rename(fs_of(req), a->rename.name, a->rename.new_name);
+	while (may_be_ending(req, err, &tries));
+	return err;
 }
 
 static int pfs_rollback(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
 	const struct hammer2_ioc_pfs_rollback *r = &a->rollback;
+	unsigned tries = 0;
+	int err;
 
 	(void)ino;
 	if (!is_label(r->name) || !is_label(r->snapshot) || !is_label(r->keep))
 		return -EINVAL;
-	return h2_pfs_rollback(fs_of(req), r->name, r->snapshot, r->keep[0] ? r->keep : NULL, NULL);
+	do
+		err = h2_pfs_rollback(fs_of(req), r->name, r->snapshot,
+				      r->keep[0] ? r->keep : NULL, NULL);
+	while (may_be_ending(req, err, &tries));
+	return err;
 }
 
 static int inode_get(fuse_req_t req, fuse_ino_t ino, union argument *a)

@@ -209,6 +209,9 @@ struct h2_inode_meta {
 	uint8_t filename[256];
 };
 
+/* Take the 1024 bytes of an inode apart, MF 6.1, whatever they are. */
+void h2_inode_meta_decode(const uint8_t block[1024], struct h2_inode_meta *meta);
+
 /* The state of one 4 MiB segment in a freemap leaf, MF 10.5. */
 struct h2_freemap_record {
 	uint32_t linear; /* byte offset in the segment */

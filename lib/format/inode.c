@@ -50,6 +50,14 @@ void h2_inode_decode(const struct h2d_inode *d, struct h2_inode_meta *m)
 	memcpy(m->filename, d->filename, sizeof(m->filename));
 }
 
+void h2_inode_meta_decode(const uint8_t block[1024], struct h2_inode_meta *meta)
+{
+	struct h2d_inode d;
+
+	memcpy(&d, block, sizeof(d));
+	h2_inode_decode(&d, meta);
+}
+
 void h2_inode_encode(const struct h2_inode_meta *m, struct h2d_inode *d)
 {
 	d->version = le16_make(m->version);

@@ -1,0 +1,695 @@
+#!/usr/bin/env python3
+"""
+The administration of HAMMER2 filesystems by the hammer2 program and by ioctls: of mounted ones, as
+root and as others, and of volumes. After each test fsck.hammer2 --strict has nothing to say.
+
+Needs root and /dev/fuse. Ends with "N passed, N failed, N skipped"; exits with 1 if any failed, and
+with 77 (skipped, for meson) if nothing could be run.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import mount_cli
+from mount_cli import Failure, Skip, check, digest, equal, raises, wait_for
+
+PFS, END = 320, 2**64 - 1
+
+
+def ioc(size, number, group=0x68):
+    """BS 13.1: the numbers are the same on BSD and on Linux."""
+    return 0xC0000000 | size << 16 | group << 8 | number
+
+
+class Tool:
+    """The hammer2 program."""
+
+    def __init__(self, t):
+        self.program = os.path.join(t.bin, "hammer2")
+
+    def __call__(self, *args, expect=0, **how):
+        done = subprocess.run([self.program, *args], capture_output=True, text=True, timeout=120,
+                              **how)
+        check("Sanitizer" not in done.stderr and "runtime error:" not in done.stderr, done.stderr)
+        equal(done.returncode, expect, f"exit code of {args} ({done.stdout} {done.stderr})")
+        return done.stderr if expect else done.stdout
+
+    def labels(self, place):
+        return self("-s", place, "pfs-list", "-q").split()
+
+    def json(self, *args):
+        return json.loads(self(*args, "--json"))
+
+
+class Mounted:
+    """A filesystem that is mounted: where to ask, and what it holds."""
+    name = "mounted"
+
+    def __init__(self, t, image):
+        self.t, self.image = t, image
+        self.place = t.mount_on(t.point(), image + "@DATA")
+
+    def path(self, label):
+        """A place where that PFS can be used, until done()."""
+        return self.place if label == "DATA" else self.t.mount_on(self.t.point(),
+                                                                  f"{self.image}@{label}")
+
+    def done(self, path):
+        if path != self.place:
+            self.t.umount(path)
+
+    def end(self):
+        self.t.umount(self.place)
+
+
+class Volumes:
+    """One that is not, but for moments."""
+    name = "volumes"
+
+    def __init__(self, t, image):
+        self.t, self.image, self.place = t, image, image
+
+    def path(self, label):
+        return self.t.mount_on(self.t.point(), f"{self.image}@{label}")
+
+    def done(self, path):
+        self.t.umount(path)
+        self.t.gone()
+
+    def end(self):
+        pass
+
+
+def write(path, text):
+    with open(path, "w") as f:
+        f.write(text)
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+def both(t, function, *args, size="1G"):
+    """Run a test on a mounted filesystem, and on one that is not."""
+    for kind in (Mounted, Volumes):
+        image = t.volume(kind.name, "-L", "DATA", *args, size=size)
+        on = kind(t, image)
+        try:
+            function(t, Tool(t), on)
+        except Failure as e:
+            raise Failure(f"{kind.name}: {e}")
+        on.end()
+        t.fsck(image)
+        os.unlink(image)
+
+
+# ---- PFSs ----
+
+def test_pfs_create_list_delete(t):
+    def run(t, h, on):
+        equal(h.labels(on.place), ["DATA", "LOCAL"], "labels at first")
+        equal(h("-s", on.place, "pfs-create", "home"), "hammer2: pfs_create(home): SUCCESS\n",
+              "what pfs-create says")
+        equal(h("-s", on.place, "pfs-create", "-q", "var"), "", "what it says with -q")
+        equal(h.labels(on.place), ["DATA", "LOCAL", "home", "var"], "labels")
+        path = on.path("home")
+        write(path + "/file", "home")
+        on.done(path)
+        equal(h("-s", on.place, "pfs-delete", "var", "LOCAL"),
+              "hammer2: pfs_delete(var): SUCCESS\nhammer2: pfs_delete(LOCAL): SUCCESS\n",
+              "what pfs-delete says")
+        equal(h.labels(on.place), ["DATA", "home"], "labels")
+        path = on.path("home")
+        equal(read(path + "/file"), "home", "contents")
+        on.done(path)
+        h("-s", on.place, "pfs-rename", "home", "house")
+        path = on.path("house")
+        equal(read(path + "/file"), "home", "contents after renaming")
+        on.done(path)
+    both(t, run)
+
+
+def test_pfs_list_output(t):
+    def run(t, h, on):
+        lines = h("pfs-list", on.place).splitlines()
+        equal(lines[0], f"Type        ClusterId (pfs_clid)                 Label on {on.place}",
+              "header")
+        uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+        check(re.fullmatch(f"MASTER      {uuid} DATA", lines[1]), lines[1])
+        h("-s", on.place, "pfs-create", "new", "-u", "11111111-2222-3333-4444-555555555555")
+        equal(h("-s", on.place, "pfs-clid", "new"), "11111111-2222-3333-4444-555555555555\n",
+              "pfs-clid")
+        found = h.json("pfs-list", on.place)["pfs"]
+        new = next(p for p in found if p["label"] == "new")
+        equal(new["clid"], "11111111-2222-3333-4444-555555555555", "clid in JSON")
+        equal(h("-s", on.place, "pfs-fsid", "new").strip(), new["fsid"], "pfs-fsid")
+        h("snapshot", on.place, "snap")
+        check("\nSNAPSHOT    " in h("pfs-list", on.place), "the type of a snapshot")
+    both(t, run)
+
+
+def test_pfs_errors(t):
+    def run(t, h, on):
+        for args, text in (
+                (("pfs-create", "DATA"), "there is a PFS with that label"),
+                (("pfs-create", "a@b"), "none of"),
+                (("pfs-create", "x" * 256), "too long"),
+                (("pfs-delete", "missing"), "there is no PFS with that label"),
+                (("pfs-rename", "missing", "new"), "there is no PFS with that label"),
+                (("pfs-rename", "LOCAL", "DATA"), "there is a PFS with that label"),
+                (("rollback", "DATA", "missing"), "there is no PFS with that label"),
+                (("pfs-fsid", "missing"), "there is no PFS with that label"),
+                (("snapshot-delete", "DATA"), "is no snapshot")):
+            said = h("-s", on.place, *args, expect=1)
+            check(said.startswith("hammer2: ") and text in said, f"{args}: {said}")
+        h("-s", on.place, "pfs-create", "new", "-t", "SLAVE", expect=2)
+        h("-s", on.place, "pfs-create", "new", "-u", "nonsense", expect=2)
+        h("-s", on.place, "pfs-create", expect=2)
+        equal(h.labels(on.place), ["DATA", "LOCAL"], "labels afterwards")
+        if on.name == "mounted":
+            said = h("-s", on.place, "pfs-delete", "DATA", expect=1)
+            check("it is mounted" in said, said)
+        h("-s", on.place, "pfs-delete", "LOCAL")
+    both(t, run)
+    said = Tool(t)("-s", t.dir, "pfs-list", expect=2)
+    check("is not in a mounted HAMMER2 filesystem" in said, said)
+
+
+def test_dry_run(t):
+    def run(t, h, on):
+        h("snapshot", on.place, "snap")
+        for args in (("pfs-create", "new"), ("pfs-delete", "LOCAL"), ("pfs-rename", "LOCAL", "new"),
+                     ("rollback", "LOCAL", "snap"), ("snapshot-delete", "snap")):
+            h("-s", on.place, *args, "--dry-run")
+        h("snapshot", on.place, "other", "--dry-run")
+        h("-s", on.place, "pfs-create", "DATA", "--dry-run", expect=1)
+        equal(h.labels(on.place), ["DATA", "LOCAL", "snap"], "labels")
+    both(t, run)
+
+
+# ---- snapshots ----
+
+def test_snapshot_and_rollback(t):
+    def run(t, h, on):
+        path = on.path("DATA")
+        write(path + "/file", "one")
+        os.mkdir(path + "/dir", 0o711)
+        os.chmod(path, 0o750)
+        os.chown(path, 12, 34)
+        on.done(path)
+        equal(h("snapshot", on.place + ("@DATA" if on.name == "volumes" else ""), "snap"),
+              "created snapshot snap\n", "what snapshot says")
+        path = on.path("DATA")
+        write(path + "/file", "two")
+        write(path + "/new", "new")
+        os.rmdir(path + "/dir")
+        os.chmod(path, 0o700)
+        on.done(path)
+        path = on.path("snap")
+        st = os.stat(path)
+        equal((oct(st.st_mode), st.st_uid, st.st_gid), ("0o40750", 12, 34), "the snapshot's root")
+        equal(sorted(os.listdir(path)), ["dir", "file"], "names in the snapshot")
+        equal(read(path + "/file"), "one", "contents in the snapshot")
+        write(path + "/file", "three")
+        on.done(path)
+        path = on.path("DATA")
+        equal(read(path + "/file"), "two", "contents of the origin")
+        on.done(path)
+        # Another one that can be rolled back, since the first may be mounted.
+        h("-s", on.place, "pfs-create", "work")
+        said = h("-s", on.place, "rollback", "work", "snap")
+        kept = re.fullmatch(r"rolled work back to snap; its former state is snapshot (work\.\S+)\n",
+                            said)
+        check(kept, said)
+        path = on.path("work")
+        equal(read(path + "/file"), "three", "contents after rollback")
+        write(path + "/file", "four")
+        on.done(path)
+        equal(h("-s", on.place, "rollback", "--discard", "work", kept.group(1)),
+              f"rolled work back to {kept.group(1)}\n", "what rollback --discard says")
+        path = on.path("work")
+        equal(os.listdir(path), [], "names after the second rollback")
+        on.done(path)
+        path = on.path("snap")
+        equal(read(path + "/file"), "three", "contents of the snapshot afterwards")
+        on.done(path)
+        h("-s", on.place, "snapshot-delete", "snap", kept.group(1))
+        equal(h.labels(on.place), ["DATA", "LOCAL", "work"], "labels at the end")
+    both(t, run)
+
+
+def test_default_label(t):
+    def run(t, h, on):
+        said = h("snapshot", on.place) + h("snapshot", on.place)
+        labels = re.findall(r"created snapshot (DATA\.\d{8}\.\d{6}\S*)\n", said)
+        equal(len(set(labels)), 2, f"labels in {said}")
+        equal(sorted(h.labels(on.place)), sorted(["DATA", "LOCAL", *labels]), "labels")
+    both(t, run)
+
+
+def test_snapshot_is_durable(t):
+    h = Tool(t)
+    image = t.volume("durable", "-L", "DATA", size="1G")
+    point = t.mount_on(t.point(), image + "@DATA", "-o", "commit=3600")
+    write(point + "/file", "kept")
+    h("snapshot", point, "snap")
+    write(point + "/file", "lost")
+    os.kill(t.server(), signal.SIGKILL)
+    subprocess.run(["umount", "-l", point], check=True)
+    t.fsck(image)
+    point = t.mount_on(t.point(), image + "@snap")
+    equal(read(point + "/file"), "kept", "contents of the snapshot after a crash")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_snapshots_under_load(t):
+    """Each shows one moment: two files that change one after the other never differ by more."""
+    h = Tool(t)
+    image = t.volume("load", "-L", "DATA", size="2G")
+    point = t.mount_on(t.point(), image + "@DATA")
+    stop = threading.Event()
+
+    def change():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            for name in ("a", "b"):
+                write(f"{point}/{name}.new", str(number))
+                os.rename(f"{point}/{name}.new", f"{point}/{name}")
+            write(f"{point}/data{number % 50}", "x" * 200000)
+    thread = threading.Thread(target=change)
+    thread.start()
+    time.sleep(0.3)
+    for i in range(12):
+        h("snapshot", point, f"snap{i}")
+    stop.set()
+    thread.join()
+    for i in range(12):
+        snap = t.mount_on(t.point(), f"{image}@snap{i}")
+        a, b = int(read(snap + "/a") or 0), int(read(snap + "/b") or 0)
+        check(a - 1 <= b <= a, f"snapshot {i} has a = {a}, b = {b}")
+        t.umount(snap)
+    t.umount(point)
+    t.fsck(image)
+
+
+# ---- settings ----
+
+def test_setcomp_and_setcheck(t):
+    h = Tool(t)
+    image = t.volume("settings", "-L", "DATA", size="1G")
+    point = t.mount_on(t.point(), image + "@DATA")
+    os.makedirs(point + "/dir/below")
+    write(point + "/dir/file", "text")
+    os.symlink("nowhere", point + "/dir/link")
+    equal(h("setcomp", "zlib:9", point + "/dir/file"), f"{point}/dir/file\tcomp_algo=0x93\n",
+          "what setcomp says")
+    said = h("setcheck", "-r", "sha192", point + "/dir").splitlines()
+    equal(sorted(said), sorted(f"{point}/dir{p}\tcheck_algo=0x04" for p in ("", "/file", "/below")),
+          "what setcheck -r says")
+    h("setcrc32", point + "/dir/below")
+    h("clrcheck", point)
+    write(point + "/dir/inherits", "text")
+    for args in (("setcomp", "lzma", point), ("setcomp", "lz4:3", point), ("setcheck", "md5", point),
+                 ("setcomp", "lz4", point + "/missing"), ("setcomp", "lz4", t.dir)):
+        h(*args, expect=3)
+    rows = {r["path"]: (r["comp"], r["check"]) for r in
+            h.json("stat", point, point + "/dir", point + "/dir/file", point + "/dir/below",
+                   point + "/dir/inherits")}
+    equal(rows[point + "/dir/file"], ("zlib:9", "sha192"), "of the file")
+    equal(rows[point + "/dir/below"][1], "crc32", "of the directory below")
+    equal(rows[point][1], "none", "of the root")
+    equal(rows[point + "/dir/inherits"][1], "sha192", "of a new file")
+    check(h("stat", point).startswith("PATH ncp  data-use inode-use comp"), "header of stat")
+    t.umount(point)
+    t.fsck(image)
+    equal(t.settings(image, "/dir/file"), ("zlib:9", "sha192"), "on the media")
+    h("-s", image, "setcomp", "-r", "none", "/dir")
+    equal(t.settings(image, "/dir/file"), ("none:default", "sha192"),
+          "after setcomp on the volume")
+    h("-s", image, "setcomp", "none", "/missing", expect=3)
+    t.fsck(image)
+
+
+# ---- space ----
+
+def free_bytes(path):
+    st = os.statvfs(path)
+    return st.f_bfree * st.f_frsize
+
+
+def fill(path, megabytes):
+    with open(path, "wb") as f:
+        for _ in range(megabytes):
+            f.write(os.urandom(1 << 20))
+
+
+def test_bulkfree_and_cleanup(t):
+    def run(t, h, on):
+        path = on.path("DATA")
+        fill(path + "/big", 100)
+        on.done(path)
+        h("snapshot", on.place, "snap")
+        path = on.path("DATA")
+        os.unlink(path + "/big")
+        on.done(path)
+        before = h.json("bulkfree", on.place)
+        check(before["used_bytes"] > 100 << 20, f"in use with the snapshot: {before}")
+        h("-s", on.place, "snapshot-delete", "snap")
+        after = h.json("bulkfree", on.place)
+        # What was seen to be lost may have come back by itself in a mounted filesystem.
+        check(after["used_bytes"] < 1 << 20, f"in use without it: {after}")
+        if on.name == "volumes":
+            check(after["freed_bytes"] >= 100 << 20, f"freed: {after}")
+        check("freed" in h("bulkfree", on.place), "what bulkfree says")
+        check(f'hammer2 cleanup "{on.place}"' in h("cleanup", on.place), "what cleanup says")
+        path = on.path("DATA")
+        check(free_bytes(path) > 800 << 20, "free afterwards")
+        on.done(path)
+    both(t, run)
+
+
+def test_removed_space_comes_back_by_itself(t):
+    image = t.volume("returns", "-L", "DATA", size="2G")
+    for again in (False, True):
+        point = t.mount_on(t.point(), image + "@DATA")
+        if not again:
+            before = free_bytes(point)
+            fill(point + "/big", 300)
+            os.sync()
+            fill(point + "/stays", 1)
+            t.umount(point)
+            t.gone()
+            continue
+        # The file is from an earlier mount: only a scan can tell that it is free.
+        os.unlink(point + "/big")
+        wait_for(lambda: free_bytes(point) > before - (10 << 20), "space of a removed file")
+        t.umount(point)
+    t.fsck(image)
+
+
+def test_growing(t):
+    def run(t, h, on):
+        path = on.path("DATA")
+        fill(path + "/file", 5)
+        sum_before = digest(path + "/file")
+        on.done(path)
+        check("no size change" in h("growfs", on.place), "growing to what it is")
+        equal(h("growfs", "--size", "3G", on.place), f"{on.place} grown to 00000000c0000000\n",
+              "what growfs says")
+        equal(os.path.getsize(on.image), 3 << 30, "size of the image")
+        os.truncate(on.image, (4 << 30) + 12345)
+        equal(h.json("growfs", on.place), {"filesystem": on.place, "size": 4 << 30,
+                                           "modified": True}, "growing to the device's size")
+        h("growfs", "--size", "1G", on.place, expect=1)
+        path = on.path("DATA")
+        check(free_bytes(path) > 3900 << 20, "free afterwards")
+        equal(digest(path + "/file"), sum_before, "contents")
+        on.done(path)
+        check("4.0G" in h("volume-list", on.place), h("volume-list", on.place))
+    both(t, run)
+
+
+def test_growing_a_block_device(t):
+    h = Tool(t)
+    image = t.volume("device", "-L", "DATA", size="1G")
+    loop = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True)
+    if loop.returncode:
+        raise Skip("no loop devices")
+    device = loop.stdout.strip()
+    try:
+        point = t.mount_on(t.point(), device + "@DATA")
+        write(point + "/file", "text")
+        said = h("growfs", "--size", "2G", point, expect=1)
+        check("not beyond its device" in said, said)
+        os.truncate(image, 2 << 30)
+        subprocess.run(["losetup", "-c", device], check=True)
+        h("growfs", point)
+        check(free_bytes(point) > 1900 << 20, "free afterwards")
+        t.umount(point)
+        t.gone()
+    finally:
+        subprocess.run(["losetup", "-d", device])
+    t.fsck(image)
+
+
+def test_volumes_and_info(t):
+    h = Tool(t)
+    paths = [os.path.join(t.dir, f"set{i}.new") for i in range(3)]
+    subprocess.run([os.path.join(t.bin, "mkfs.hammer2"), "-q", "-L", "DATA", "-s", "1G:1G:64M",
+                    *paths], check=True, timeout=60)
+    # In any order of the devices.
+    point = t.mount_on(t.point(), ":".join(reversed(paths)) + "@DATA")
+    found = h.json("volume-list", point)
+    equal([(v["volu_id"], v["offset"], v["size"]) for v in found["volumes"]],
+          [(0, 0, 1 << 30), (1, 1 << 30, 1 << 30), (2, 2 << 30, 64 << 20)], "volumes")
+    check("@DATA\n" in h("volume-list", point), "label of volume-list")
+    equal(len(h("volume-list", "-q", point).split()), 3, "paths of volume-list -q")
+    info = h.json("info", point)
+    check(info["writable"] and info["allocator_free"] > 1 << 30, info)
+    check("mounted on" in h("info", cwd=point), "info in the current directory")
+    h("growfs", point, expect=1)
+    t.umount(point)
+    t.fsck(paths[0] + ":" + paths[1] + ":" + paths[2])
+    for path in paths:
+        os.unlink(path)
+
+
+# ---- ioctls ----
+
+def pfs_request(number, path, key=0, name=b"", pfs_type=6):
+    buf = bytearray(PFS)
+    struct.pack_into("<QQB", buf, 0, key, 0, pfs_type)
+    buf[64:64 + len(name)] = name
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, ioc(PFS, number), buf)
+    finally:
+        os.close(fd)
+    return buf
+
+
+def test_ioctls(t):
+    image = t.volume("ioctls", "-L", "DATA", size="1G")
+    point = t.mount_on(t.point(), image + "@DATA")
+    write(point + "/file", "text")
+    # BS 13.4: VERSION_GET works on directories and files.
+    for path in (point, point + "/file"):
+        buf = bytearray(256)
+        fd = os.open(path, os.O_RDONLY)
+        fcntl.ioctl(fd, ioc(256, 64), buf)
+        os.close(fd)
+        equal(struct.unpack_from("<I", buf)[0], 2, "version")
+    # BS 13.3: the PFSs by key, and this one.
+    keys, names, key = [], [], 0
+    while key != END:
+        buf = pfs_request(80, point, key)
+        keys.append(struct.unpack_from("<Q", buf)[0])
+        names.append(bytes(buf[64:]).split(b"\0")[0])
+        key = struct.unpack_from("<Q", buf, 8)[0]
+    equal((sorted(keys), sorted(names)), (keys, [b"DATA", b"LOCAL"]), "PFSs by PFS_GET")
+    this = pfs_request(80, point, END)
+    equal(bytes(this[64:68]), b"DATA", "PFS_GET of this PFS")
+    raises(errno.ENOENT, "PFS_GET behind the last", pfs_request, 80, point, max(keys) + 1)
+    raises(errno.ENOENT, "PFS_LOOKUP", pfs_request, 83, point, 0, b"missing")
+    equal(pfs_request(83, point, 0, b"LOCAL")[16], 6, "type by PFS_LOOKUP")
+    raises(errno.EOPNOTSUPP, "PFS_CREATE of a slave", pfs_request, 81, point, 0, b"new", 3)
+    raises(errno.EEXIST, "PFS_CREATE", pfs_request, 81, point, 0, b"LOCAL")
+    raises(errno.EEXIST, "PFS_SNAPSHOT", pfs_request, 84, point, 0, b"LOCAL")
+    raises(errno.EINVAL, "PFS_CREATE without a name", pfs_request, 81, point)
+    raises(errno.EINVAL, "PFS_CREATE of an endless name", pfs_request, 81, point, 0, b"x" * 256)
+    raises(errno.EBUSY, "PFS_DELETE", pfs_request, 82, point, 0, b"DATA")
+    pfs_request(84, point + "/file", 0, b"snap")
+    equal(pfs_request(83, point, 0, b"snap")[17], 1, "subtype of a snapshot")
+    fd = os.open(point, os.O_RDONLY)
+    for number, size in ((65, 256), (93, 64), (97, 272), (68, 304)):
+        raises(errno.EOPNOTSUPP, f"ioctl {number}", fcntl.ioctl, fd, ioc(size, number),
+               bytearray(size))
+    raises(errno.ENOTTY, "an unknown ioctl", fcntl.ioctl, fd, ioc(8, 1, 0x77), bytearray(8))
+    for number, size in ((91, 4), (95, 4), (240, 128)):
+        fcntl.ioctl(fd, ioc(size, number), bytearray(size))
+    buf = bytearray(5896)
+    struct.pack_into("<i", buf, 5632, 64)
+    fcntl.ioctl(fd, ioc(5896, 197), buf)
+    equal(struct.unpack_from("<ii", buf, 5632), (1, 2), "VOLUME_LIST2")
+    equal(struct.unpack_from("<iiQQ", buf, 64)[2:], (0, 1 << 30), "the volume")
+    inode = bytearray(1056)
+    fcntl.ioctl(fd, ioc(1056, 86), inode)
+    equal(struct.unpack_from("<Q", inode, 32 + 0x58)[0], 1, "number of the root, INODE_GET")
+    struct.pack_into("<I", inode, 0, 2 | 1)
+    struct.pack_into("<Q", inode, 32 + 0xb0, 500 << 20)
+    struct.pack_into("<Q", inode, 32 + 0xc0, 1000)
+    fcntl.ioctl(fd, ioc(1056, 87), inode)
+    check(free_bytes(point) <= 500 << 20, "a quota shows in statfs")
+    os.close(fd)
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_read_only(t):
+    h = Tool(t)
+    image = t.volume("ro", "-L", "DATA", size="1G")
+    point = t.mount(image + "@DATA")
+    for args in (("pfs-create", "new"), ("pfs-delete", "LOCAL"), ("pfs-rename", "LOCAL", "x")):
+        check("reading only" in h("-s", point, *args, expect=1), args)
+    h("snapshot", point, "new", expect=1)
+    h("growfs", point, expect=1)
+    h("bulkfree", point, expect=1)
+    h("setcomp", "lz4", point, expect=3)
+    equal(h.labels(point), ["DATA", "LOCAL"], "labels")
+    check("for reading" in h("info", point), "info")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_rights(t):
+    """BS 13.1: who is not root may only ask; the owner of a file may say how it is stored."""
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise Skip("no user nobody")
+    image = t.volume("rights", "-L", "DATA", size="1G")
+    point = t.mount_on(t.point(), image + "@DATA")
+    os.chmod(point, 0o777)
+    write(point + "/own", "text")
+    os.chown(point + "/own", nobody.pw_uid, nobody.pw_gid)
+    write(point + "/other", "text")
+    h = Tool(t)
+
+    def user(*args, expect=0):
+        return h(*args, expect=expect, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
+    shutil.copy(h.program, os.path.join(t.dir, "hammer2"))
+    os.chmod(os.path.join(t.dir, "hammer2"), 0o755)
+    h.program = os.path.join(t.dir, "hammer2")
+    check("not permitted" in user("-s", point, "pfs-create", "new", expect=1), "pfs-create")
+    for args in (("pfs-delete", "LOCAL"), ("pfs-rename", "LOCAL", "new"), ("pfs-clid", "LOCAL")):
+        user("-s", point, *args, expect=1)
+    user("snapshot", point, "snap", expect=1)
+    user("growfs", point, expect=1)
+    user("setcomp", "none", point + "/other", expect=3)
+    user("setcomp", "none", point + "/own")
+    user("stat", point)
+    user("bulkfree", point)
+    h.program = os.path.join(t.bin, "hammer2")
+    equal(h.labels(point), ["DATA", "LOCAL"], "labels")
+    t.umount(point)
+    t.fsck(image)
+
+
+# ---- interruptions ----
+
+def many_inodes(t, name):
+    """A filesystem with so many inodes that a scan takes a while."""
+    source = os.path.join(t.dir, "source")
+    os.mkdir(source)
+    for i in range(60):
+        os.mkdir(f"{source}/d{i}")
+        for j in range(500):
+            open(f"{source}/d{i}/f{j}", "w").close()
+    image = t.volume(name, "-L", "DATA", "-d", source, size="1G")
+    shutil.rmtree(source)
+    return image
+
+
+def test_interrupted_requests(t):
+    h = Tool(t)
+    image = many_inodes(t, "many")
+    # A cache of nothing, so that the scan has to read.
+    point = t.mount_on(t.point(), image + "@DATA", "-o", "cache=4096")
+    ended = 0
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for delay in (0, 0.02, 0.05, 0.1):
+            client = subprocess.Popen([h.program, "bulkfree", point], stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True)
+            time.sleep(delay)
+            client.send_signal(signal_number)
+            said = client.communicate(timeout=60)[1]
+            if client.returncode == 1:
+                check("was interrupted; nothing has changed" in said, said)
+                ended += 1
+    check(ended > 0, "no scan was interrupted")
+    # Nothing of it is left: the next one works, and so does everything else.
+    h("bulkfree", point)
+    h("snapshot", point, "snap")
+    # A server that dies leaves its clients with an error at once.
+    client = subprocess.Popen([h.program, "bulkfree", point], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    time.sleep(0.02)
+    os.kill(t.server(), signal.SIGKILL)
+    client.communicate(timeout=10)
+    subprocess.run(["umount", "-l", point], check=True)
+    t.fsck(image)
+    equal(h.labels(image), ["DATA", "LOCAL", "snap"], "labels after the server's death")
+
+
+# ---- a working day ----
+
+def test_working_day(t):
+    h = Tool(t)
+    image = t.volume("day", "-L", "DATA", size="1G")
+    data = t.mount_on(t.point(), image + "@DATA")
+    h("-s", data, "pfs-create", "home")
+    home = t.mount_on(t.point(), image + "@home")
+    check(os.stat(data).st_dev != os.stat(home).st_dev, "each mount has its own st_dev")
+    equal(len(t.servers()), 1, "servers")
+    fill(data + "/a", 40)
+    fill(home + "/b", 40)
+    sums = digest(data + "/a"), digest(home + "/b")
+    labels = []
+    for i in range(3):
+        write(home + "/day", str(i))
+        h("snapshot", home, f"home.{i}")
+        labels.append(f"home.{i}")
+    snaps = [t.mount_on(t.point(), f"{image}@{label}") for label in labels]
+    equal([read(s + "/day") for s in snaps], ["0", "1", "2"], "three snapshots mounted at once")
+    write(snaps[1] + "/day", "changed")
+    equal([read(s + "/day") for s in snaps] + [read(home + "/day")], ["0", "changed", "2", "2"],
+          "one of them written to")
+    equal(digest(snaps[2] + "/b"), sums[1], "data in a snapshot")
+    for s in snaps:
+        t.umount(s)
+    t.umount(home)
+    h("-s", data, "rollback", "home", "home.0")
+    home = t.mount_on(t.point(), image + "@home")
+    equal(read(home + "/day"), "0", "after rolling back")
+    kept = [p["label"] for p in h.json("pfs-list", data)["pfs"] if p["label"].startswith("home.2")]
+    # Fill it up, and make room.
+    try:
+        while True:
+            fill(f"{data}/fill{len(os.listdir(data))}", 64)
+    except OSError as e:
+        equal(e.errno, errno.ENOSPC, "errno of a full filesystem")
+    for label in labels:
+        h("-s", data, "snapshot-delete", label)
+    for name in os.listdir(data):
+        if name.startswith("fill"):
+            os.unlink(f"{data}/{name}")
+    wait_for(lambda: free_bytes(data) > 700 << 20, "space after deleting", 20)
+    h("growfs", "--size", "2G", data)
+    fill(data + "/more", 900)
+    equal((digest(data + "/a"), digest(home + "/b")), sums, "data at the end")
+    found = h.json("pfs-list", data)
+    equal(found["mounted"], True, "in JSON")
+    equal(sorted(p["label"] for p in found["pfs"]),
+          sorted(["DATA", "LOCAL", "home"] + [k for k in kept if k not in labels]), "labels")
+    t.umount(home)
+    check(t.servers(), "the server stays for the other mount")
+    t.umount(data)
+    t.fsck(image)
+
+
+if __name__ == "__main__":
+    sys.exit(mount_cli.main({n: f for n, f in globals().items() if n.startswith("test_")}))
