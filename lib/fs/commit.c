@@ -117,6 +117,7 @@ static int encode_inode(struct h2_encoding *e, struct h2_inode *inode)
 	struct h2d_inode d = {0};
 	int err = 0;
 
+	assert(inode->buffer_count == 0); /* they belong to this group, and are drained */
 	h2_inode_encode(&inode->meta, &d);
 	if (h2_inode_is_inline(inode)) {
 		memcpy(d.u.data, inode->u.data, sizeof(d.u.data));
