@@ -21,11 +21,14 @@
 #define RESERVE_MIN (UINT64_C(1) << 20)
 #define RESERVE_MAX (UINT64_C(64) << 20)
 
+#define SECTOR_MIN 512u /* what no device writes in part */
+
 struct volume {
 	struct h2_device *dev;
 	struct h2_volume_header header;
 	unsigned slot;  /* of the chosen copy; H2_HEADER_COPIES_MAX: none; 0 for the backup */
 	bool is_backup; /* every copy is damaged, and the backup was taken */
+	unsigned unsound; /* copies that were found and are not good: a bit for each slot */
 	uint64_t start; /* storage offset */
 };
 
@@ -189,6 +192,8 @@ static int choose_header(struct h2_volumes *set, struct volume *v, int wanted)
 		}
 		if (state > worst)
 			worst = state;
+		if (state != H2_HEADER_GOOD)
+			v->unsound |= 1u << slot;
 		if (state >= H2_HEADER_BAD_SECT0)
 			damaged = (int)slot;
 		if (state != H2_HEADER_GOOD)
@@ -700,6 +705,30 @@ static int write_backup(struct h2_volumes *set)
 	return 0;
 }
 
+/*
+ * What is left of a header that was never whole must not become whole again where a part of the next
+ * one comes to lie over what was wrong with it: the blocks that it leads to may have been written
+ * over since. So its first sector goes before, and nothing but that, which no device tears. It keeps its magic
+ * number, lest the volume look like one that was wiped.
+ */
+static int spoil_copy(struct h2_volumes *set, unsigned slot)
+{
+	struct volume *root = &set->volumes[0];
+	uint8_t sector[SECTOR_MIN] = {0};
+	int err;
+
+	if (!(root->unsound & 1u << slot))
+		return 0;
+	memcpy(sector, &set->written->magic, sizeof(set->written->magic));
+	err = h2_device_write(root->dev, slot * H2_HEADER_SPACING, sector, sizeof(sector));
+	if (!err)
+		err = h2_device_flush(root->dev);
+	if (err)
+		return fault(set, root, err, "header copy %u cannot be written: %s", slot + 1,
+			     strerror(-err));
+	return 0;
+}
+
 int h2_volumes_write_header(struct h2_volumes *set, const struct h2_volume_header *header)
 {
 	struct volume *root = &set->volumes[0];
@@ -717,11 +746,15 @@ int h2_volumes_write_header(struct h2_volumes *set, const struct h2_volume_heade
 		if (err)
 			return err;
 	}
+	err = spoil_copy(set, slot);
+	if (err)
+		return err;
 	err = h2_device_write(root->dev, slot * H2_HEADER_SPACING, set->written,
 			      sizeof(*set->written));
 	if (err)
 		return fault(set, root, err, "header copy %u cannot be written: %s", slot + 1,
 			     strerror(-err));
+	root->unsound &= ~(1u << slot);
 	set->written_slot = slot;
 	set->mended = true;
 	return 0;

@@ -98,6 +98,8 @@ DEFECTS = [
      unit("reuse")),
     ("bulk free takes what removed files hold that are open", "lib/fs/bulkfree.c",
      "\tif (!err)\n\t\terr = walk_gone(s, &walk);\n", "\t(void)walk_gone;\n", unit("bulkfree")),
+    ("what is left of a half-written header can become whole", VOLUMES,
+     "\terr = spoil_copy(set, slot);\n", "\terr = 0; (void)spoil_copy;\n", unit("recover")),
     ("a growing filesystem leaves what lay where headers will be", VOLUMES,
      "return size == set->total_size ? 0 : wipe_new_copies(set, set->total_size, size);",
      "(void)wipe_new_copies;\n\treturn 0;", unit("grow")),

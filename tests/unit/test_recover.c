@@ -190,6 +190,61 @@ static void old_header_with_an_older_freemap(void **state)
 	go_on(v, 8, 9);
 }
 
+/* Of a header, all but its first and last 4 KiB reach the media. */
+static enum h2_sim_fate keep_middle(void *user, size_t i, uint64_t offset, size_t len,
+				    unsigned *sector_size, bool *keep)
+{
+	const uint64_t *slot_offset = user;
+
+	(void)i;
+	if (offset != *slot_offset || len != H2_HEADER_SIZE)
+		return H2_SIM_KEPT;
+	*sector_size = 4096;
+	for (size_t s = 0; s < len / 4096; s++)
+		keep[s] = s > 0 && s + 1 < len / 4096;
+	return H2_SIM_TORN;
+}
+
+/*
+ * A header that was not written as a whole is made whole by the next one, which is torn: what it
+ * leads to is not what it was any more.
+ */
+static void half_written_header_does_not_come_back(void **state)
+{
+	struct volume *v = *state;
+	struct h2_volume_header newest, older, half;
+	unsigned by_age[SLOTS], slot;
+	uint64_t slot_offset;
+
+	for (unsigned flush = 0; flush < 4; flush++) {
+		make_history(v, 8 * GIB, 9);
+		slots_by_age(v, by_age);
+		peek_header(v, by_age[0], &newest);
+		peek_header(v, by_age[3], &older);
+		slot = (by_age[0] + 1) % SLOTS;
+		slot_offset = slot * H2_HEADER_SPACING;
+		half = newest;
+		half.mirror_tid = half.freemap_tid = newest.mirror_tid + 1;
+		memcpy(half.sroot_blockset, older.sroot_blockset, sizeof(half.sroot_blockset));
+		poke_header(v, slot, &half);
+		damage_header(v, slot, 0x8000);
+		open_fs(v);
+		expect_history(v, 9, 9);
+		put(v, "DATA", "more", 50000, 10);
+		h2_sim_set_fault(v->disks.sims[0], H2_SIM_FLUSH, H2_SIM_FAIL, flush, UINT64_MAX,
+				 -EIO);
+		(void)h2_fs_sync(v->fs);
+		h2_sim_cut(v->disks.sims[0], keep_middle, &slot_offset);
+		h2_sim_set_fault(v->disks.sims[0], H2_SIM_FLUSH, H2_SIM_FAIL, 0, 0, 0);
+		crash_down(v);
+		open_fs(v);
+		expect_history(v, 9, 9);
+		expect_sound(v);
+		disks_free(&v->disks);
+	}
+	make_volume(v, 64 * MIB);
+}
+
 /* Only the root volume's header follows the commits: those of the others may be of any age. */
 static void volumes_with_headers_of_different_age(void **state)
 {
@@ -278,6 +333,7 @@ int main(void)
 		RECOVER_TEST(freemap_of_older_commits_is_caught_up_with),
 		RECOVER_TEST(newest_header_torn),
 		RECOVER_TEST(old_header_with_an_older_freemap),
+		RECOVER_TEST(half_written_header_does_not_come_back),
 		RECOVER_TEST(volumes_with_headers_of_different_age),
 		RECOVER_TEST(recovery_costs_what_has_changed),
 	};
