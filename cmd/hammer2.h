@@ -36,6 +36,7 @@ struct options {
 	size_t cache_bytes; /* 0: the library's default */
 	uint64_t min_mirror_tid, min_modify_tid;
 	bool discard;
+	bool export;
 	uint64_t size;      /* bytes; 0: none given */
 	const char *label;  /* NULL: none */
 	const char *ops;    /* NULL: none */
@@ -137,6 +138,7 @@ int verb_pfs_delete(struct call *call);
 int verb_pfs_fsid(struct call *call);
 int verb_pfs_list(struct call *call);
 int verb_pfs_rename(struct call *call);
+int verb_probe(struct call *call);
 int verb_rollback(struct call *call);
 int verb_setcheck(struct call *call);
 int verb_setcomp(struct call *call);

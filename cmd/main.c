@@ -42,6 +42,7 @@
 #define HAS_UUID (UINT64_C(1) << 30)
 #define HAS_DISCARD (UINT64_C(1) << 31)
 #define HAS_SIZE (UINT64_C(1) << 32)
+#define HAS_EXPORT (UINT64_C(1) << 34)
 #define HAS_RECURSE (UINT64_C(1) << 33)
 
 #define HAS_VOLUME (HAS_HEADER | HAS_JSON | HAS_OFFSET | HAS_QUIET | HAS_VERBOSE)
@@ -62,6 +63,8 @@ static const struct verb {
 } verbs[] = {
 	{"info", "PATH | VOLUME...", "what a filesystem is: a summary", verb_info, HAS_VOLUME, 0,
 	 -1},
+	{"probe", "DEVICE", "whether it is a HAMMER2 volume; with --export, for udev", verb_probe,
+	 HAS_EXPORT | HAS_JSON | HAS_OFFSET | HAS_QUIET, 1, 1},
 	{"volhdr", "VOLUME...", "every field of the volume headers, and their check codes",
 	 verb_volhdr, HAS_VOLUME | HAS_ALL, 1, -1},
 	{"show", "VOLUME...", "the whole topology: every block reference and inode", verb_show,
@@ -159,6 +162,7 @@ static const struct opt {
 	 0, 0},
 	{HAS_EMPTY, 0, "empty", NULL, "show empty block references, too", OPT_FLAG, TO(empty), 0,
 	 0},
+	{HAS_EXPORT, 0, "export", NULL, "as variables for udev", OPT_FLAG, TO(export), 0, 0},
 	{HAS_FORCE, 'f', "force", NULL, "allow a destination that is not empty", OPT_FLAG,
 	 TO(force), 0, 0},
 	{HAS_SCRIPT, 'f', "file", "SCRIPT", "the commands are in a file; -: standard input",

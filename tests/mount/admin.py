@@ -468,6 +468,30 @@ def test_volumes_and_info(t):
         os.unlink(path)
 
 
+def test_probe(t):
+    h = Tool(t)
+    image = t.volume("probe", "-L", "My Disk", size="1G")
+    found = dict(line.split("=", 1) for line in h("probe", "--export", image).splitlines())
+    equal(found["ID_FS_TYPE"], "hammer2", "type")
+    equal(found["ID_FS_UUID"], h.json("info", image)["fsid"], "UUID")
+    equal((found["ID_FS_LABEL"], found["ID_FS_LABEL_ENC"]), ("My_Disk", "My\\x20Disk"), "label")
+    # Two PFSs: neither is the name of the volume. Snapshots do not count.
+    h("snapshot", image + "@My Disk", "snap")
+    check("ID_FS_LABEL=My_Disk" in h("probe", "--export", image), "label with a snapshot")
+    h("-s", image, "pfs-create", "other")
+    check("ID_FS_LABEL" not in h("probe", "--export", image), "no label with two PFSs")
+    paths = [os.path.join(t.dir, f"probe{i}.new") for i in range(2)]
+    subprocess.run([os.path.join(t.bin, "mkfs.hammer2"), "-q", "-s", "1G:1G", *paths], check=True,
+                   timeout=60)
+    for i, path in enumerate(paths):
+        said = h("probe", "--export", path)
+        check(f"HAMMER2_VOLUME={i}\nHAMMER2_VOLUMES=2\n" in said, said)
+    with open(paths[0], "r+b") as f:
+        f.write(bytes(1 << 16))
+    equal(h("probe", "-q", paths[0], expect=1), "", "probe -q of what is none")
+    h("probe", os.path.join(t.dir, "missing"), expect=1)
+
+
 # ---- ioctls ----
 
 def pfs_request(number, path, key=0, name=b"", pfs_type=6):
