@@ -172,10 +172,11 @@ static void violate(struct scene *s, const char *what, bool compare)
 
 /* ---- one state ---- */
 
+/* Of a header, or of the sector that takes away what is left of one. */
 static bool is_header(const struct scene *s, const struct log_event *w, unsigned *slot)
 {
 	*slot = (unsigned)(w->offset / H2_HEADER_SPACING);
-	return w->volume == 0 && w->len == H2_HEADER_SIZE && w->offset % H2_HEADER_SPACING == 0 &&
+	return w->volume == 0 && w->offset % H2_HEADER_SPACING == 0 &&
 	       *slot < setup_header_copies(s->setup);
 }
 
