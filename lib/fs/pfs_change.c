@@ -498,7 +498,12 @@ static int commit_change(struct h2_fs *fs, struct h2_pfs_change *c)
 		h2_txn_changed(fs->txn);
 		h2_txn_end(fs->txn, &need);
 		err = h2_txn_sync(fs->txn);
-		fs->pfs_change = NULL; /* after a failed commit none will take it */
+	}
+	if (err) {
+		/* A commit that failed early has not taken it. */
+		h2_txn_enter(fs->txn);
+		fs->pfs_change = NULL;
+		h2_txn_leave(fs->txn);
 	}
 	h2_mutex_unlock(&fs->pfs_change_lock);
 	return err ? err : c->err;
