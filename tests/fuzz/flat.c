@@ -7,6 +7,7 @@
 struct flat {
 	struct h2_device dev;
 	uint8_t *bytes;
+	bool *written;
 };
 
 static int flat_read(struct h2_device *dev, uint64_t offset, void *buf, size_t len)
@@ -17,7 +18,11 @@ static int flat_read(struct h2_device *dev, uint64_t offset, void *buf, size_t l
 
 static int flat_write(struct h2_device *dev, uint64_t offset, const void *buf, size_t len)
 {
-	memcpy(((struct flat *)dev)->bytes + offset, buf, len);
+	struct flat *flat = (struct flat *)dev;
+
+	memcpy(flat->bytes + offset, buf, len);
+	for (uint64_t page = offset / FLAT_PAGE; page * FLAT_PAGE < offset + len; page++)
+		flat->written[page] = true;
 	return 0;
 }
 
@@ -32,7 +37,7 @@ static void flat_close(struct h2_device *dev)
 	free(dev);
 }
 
-struct h2_device *flat_device(uint8_t *bytes, uint64_t size)
+struct h2_device *flat_device(uint8_t *bytes, uint64_t size, bool *written)
 {
 	static const struct h2_device_ops ops = {
 		.read = flat_read,
@@ -47,6 +52,8 @@ struct h2_device *flat_device(uint8_t *bytes, uint64_t size)
 	flat->dev.ops = &ops;
 	flat->dev.size = size;
 	flat->dev.name = "memory";
+	flat->dev.writable = written;
 	flat->bytes = bytes;
+	flat->written = written;
 	return &flat->dev;
 }

@@ -4,7 +4,12 @@
 
 #include "device.h"
 
-/* The bytes stay the caller's. Ends the program without memory. */
-struct h2_device *flat_device(uint8_t *bytes, uint64_t size);
+#define FLAT_PAGE 16384u
+
+/*
+ * The bytes stay the caller's. written has a flag for each FLAT_PAGE of them that is set by who
+ * writes there; NULL: nobody does. Ends the program without memory.
+ */
+struct h2_device *flat_device(uint8_t *bytes, uint64_t size, bool *written);
 
 #endif

@@ -108,8 +108,9 @@ static void fuzz_encode(const uint8_t *data, size_t size)
 		return;
 	while (len < size * 16 && len < sizeof(plain))
 		len *= 2;
-	for (size_t i = 0; i < len; i++)
-		plain[i] = data[i % size];
+	memcpy(plain, data, size < len ? size : len);
+	for (size_t filled = size; filled < len; filled *= 2)
+		memcpy(plain + filled, plain, filled < len - filled ? filled : len - filled);
 	n = h2_data_encode(data[0], plain, len, stored, &comp);
 	if (n <= 0)
 		return;
@@ -144,7 +145,7 @@ static void fuzz_partition(const uint8_t *data, size_t size)
 {
 	static const char *const names[] = {"p1", "s0", "s1", "s1a", "s4p", "a", "p128", "p2d"};
 	static uint8_t disk[1 << 20];
-	struct h2_device *dev = flat_device(disk, sizeof(disk));
+	struct h2_device *dev = flat_device(disk, sizeof(disk), NULL);
 	size_t head = size < sizeof(disk) ? size : sizeof(disk);
 
 	memcpy(disk, data, head);
