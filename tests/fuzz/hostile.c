@@ -84,10 +84,20 @@ static void index_array(unsigned from, size_t offset, unsigned count)
 		index_ref(from, offset + i * H2_BLOCKREF_SIZE);
 }
 
+static uint8_t text[70000];
+
+static void add_file(struct image *image, struct image_block *pfs, uint64_t inum, unsigned comp,
+		     size_t size, uint64_t names)
+{
+	struct image_block *file = image_add_file(image, pfs, inum, H2_OBJECT_FILE, comp, text,
+						  size);
+
+	image_inode(file)->nlinks = le64_make(names);
+}
+
 /* A volume with one of everything, small enough to be walked in well under a millisecond. */
 static struct image *build(void)
 {
-	static uint8_t text[70000];
 	struct image *image = image_new(NULL);
 	struct image_block *pfs = image_add_pfs(image, image->super_root, "DATA");
 	struct image_block *other = image_add_pfs(image, image->super_root, "OTHER");
@@ -107,9 +117,9 @@ static struct image *build(void)
 	memset(name, 'n', 80);
 	name[80] = '\0';
 	image_add_dirent(image, sub, name, 1030, H2_OBJECT_FILE);
-	image_add_file(image, pfs, 1030, H2_OBJECT_FILE, H2_COMP_NONE, text, 300);
-	image_add_file(image, pfs, 1031, H2_OBJECT_FILE, H2_COMP_LZ4, text, sizeof(text));
-	image_add_file(image, pfs, 1032, H2_OBJECT_FILE, H2_COMP_ZLIB, text, 66000);
+	add_file(image, pfs, 1030, H2_COMP_NONE, 300, 3);
+	add_file(image, pfs, 1031, H2_COMP_LZ4, sizeof(text), 2);
+	add_file(image, pfs, 1032, H2_COMP_ZLIB, 66000, 2);
 	image_add_file(image, pfs, 1033, H2_OBJECT_SYMLINK, H2_COMP_NONE, "a.b1", 4);
 	image_add_dirent(image, pfs, "link", 1033, H2_OBJECT_SYMLINK);
 	image_add_file(image, pfs, 1034, H2_OBJECT_SYMLINK, H2_COMP_NONE, text, 600);

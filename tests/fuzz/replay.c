@@ -1,5 +1,6 @@
 /* Run a fuzz target on the files and folders named as arguments, and on generated inputs. */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,17 @@
 #define GENERATED 2000u
 
 static unsigned runs;
+static const char *running; /* the file whose input is being run; NULL: a generated one */
+
+/* What REQUIRE() ends with: tell which input it was. */
+static void on_abort(int number)
+{
+	(void)number;
+	if (running)
+		fprintf(stderr, "input: %s\n", running);
+	else
+		fprintf(stderr, "input: number %u, a generated one\n", runs);
+}
 
 static void run_file(const char *path)
 {
@@ -24,7 +36,9 @@ static void run_file(const char *path)
 	}
 	n = fread(buf, 1, sizeof(buf), f);
 	fclose(f);
+	running = path;
 	LLVMFuzzerTestOneInput(buf, n);
+	running = NULL;
 	runs++;
 }
 
@@ -69,6 +83,7 @@ static void run_generated(uint64_t seed)
 
 int main(int argc, char **argv)
 {
+	signal(SIGABRT, on_abort);
 	LLVMFuzzerInitialize(&argc, &argv);
 	for (int i = 1; i < argc; i++)
 		run_path(argv[i]);

@@ -10,6 +10,8 @@
 
 #define STEPS_MAX 400u
 
+bool use_tell;
+
 static unsigned steps;
 
 void use_report(void *user, const struct h2_report *r)
@@ -18,6 +20,9 @@ void use_report(void *user, const struct h2_report *r)
 	REQUIRE(r->code && r->message);
 	REQUIRE(strlen(r->code) > 0);
 	REQUIRE(!r->pfs || strlen(r->pfs) <= H2_NAME_MAX);
+	if (use_tell && r->severity == H2_FAULT)
+		fprintf(stderr, "%s: %s %s: %s\n", r->code, r->object ? r->object : "",
+			r->path ? r->path : "", r->message);
 }
 
 static void use_file(struct h2_inode *inode)

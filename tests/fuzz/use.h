@@ -5,7 +5,8 @@
 #include <hammer2/check.h>
 #include <hammer2/fs.h>
 
-/* A report function that asks for what every finding has. */
+/* A report function that asks for what every finding has, and prints faults where use_tell is set. */
+extern bool use_tell;
 void use_report(void *user, const struct h2_report *report);
 
 /* Read everything in a filesystem, up to a number of steps for each PFS. */
