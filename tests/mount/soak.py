@@ -23,7 +23,6 @@ import argparse
 import collections
 import ctypes
 import errno
-import json
 import mmap
 import os
 import pickle
@@ -37,9 +36,8 @@ import sys
 import tempfile
 import time
 
-PRIVATE = "HAMMER2_TEST_PRIVATE_MOUNTS"  # set in the process that has mounts of its own
-WAIT_SECONDS = 60
-CHECK_SECONDS = 300
+from h2mount import Failure, Skip, Volume, WAIT_SECONDS, begin, check
+
 WORKERS = 4
 UNIT = 512                # bytes of a file that carry one stamp
 PAGE = 4096               # what O_DIRECT writes at a time
@@ -52,30 +50,6 @@ NEVER = float("inf")
 SERVER_GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
 
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Failure(Exception):
-    pass
-
-
-class Skip(Exception):
-    pass
-
-
-def check(condition, text):
-    if not condition:
-        raise Failure(text)
-
-
-def run(*command, seconds=WAIT_SECONDS):
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds,
-                              errors="replace", check=False)
-    except subprocess.TimeoutExpired:
-        raise Failure(f"{' '.join(command)}: not done within {seconds} s")
-    tail = "\n     ".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-    check(done.returncode == 0, f"{' '.join(command)}: exit code {done.returncode}\n     {tail}")
-    return done
 
 
 # ---- what files hold ----
@@ -486,113 +460,14 @@ class Worker:
 
 # ---- volumes ----
 
-class Volume:
+class SoakVolume(Volume):
+    """One that remembers what was done with it."""
+
     def __init__(self, name, folder, build, sizes, device):
-        self.name = name
-        self.bin = os.path.join(os.path.abspath(build), "bin")
-        self.folder = os.path.join(folder, name)
-        self.root = os.path.join(self.folder, "mnt")
-        self.log = os.path.join(self.folder, "server.log")
-        os.makedirs(self.root)
-        self.files = [os.path.join(self.folder, f"volume{i}") for i in range(len(sizes))]
-        self.device = None
-        self.server = None
+        super().__init__(name, folder, build, sizes, device)
         self.states = None   # of the workers, as they began
         self.notes = None    # of the work since then
         self.syncfs_counts = device
-        self.damaged = set() # header copies, as the last check has found them
-        self.torn = 0        # how many have been
-        for path, size in zip(self.files, sizes):
-            with open(path, "wb") as f:
-                f.truncate(size)
-        if device:
-            done = subprocess.run(["losetup", "-f", "--show", self.files[0]], capture_output=True,
-                                  text=True, check=False)
-            if done.returncode:
-                raise Skip(f"no loop device: {done.stderr.strip()}")
-            self.device = done.stdout.strip()
-        self.spec = self.device or ":".join(self.files)
-        run(os.path.join(self.bin, "mkfs.hammer2"), "-q", "-L", "DATA",
-            *([self.device] if self.device else self.files))
-
-    def start(self, *options):
-        """Begin to mount."""
-        with open(self.log, "w") as log:
-            self.server = subprocess.Popen(
-                [os.path.join(self.bin, "mount.hammer2"), "-f", self.spec + "@DATA", self.root,
-                 *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True)
-
-    def said(self):
-        with open(self.log, errors="replace") as f:
-            return "\n     ".join(f.read().strip().splitlines()[-15:])
-
-    def alive(self):
-        check(self.server.poll() is None,
-              f"the server has ended by itself with {self.server.returncode}\n     {self.said()}")
-
-    def mount(self, *options):
-        self.start(*options)
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not os.path.ismount(self.root):
-            self.alive()
-            check(time.monotonic() < deadline, f"mounting: not within {WAIT_SECONDS} s")
-            time.sleep(0.005)
-
-    def kill(self):
-        """Returns the moment."""
-        moment = time.monotonic()
-        self.server.kill()
-        self.server.wait(WAIT_SECONDS)
-        self.server = None
-        return moment
-
-    def detach(self):
-        """Unmount what a killed server has left."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while self.is_mounted():
-            if subprocess.run(["umount", self.root], stderr=subprocess.DEVNULL,
-                              check=False).returncode:
-                check(time.monotonic() < deadline, "the dead mount stays busy")
-                time.sleep(0.05)
-
-    def is_mounted(self):
-        with open("/proc/self/mounts") as f:
-            return any(line.split(" ")[1] == self.root for line in f)
-
-    def unmount(self):
-        run("umount", self.root)
-        check(self.server.wait(WAIT_SECONDS) == 0, f"the server's exit code\n     {self.said()}")
-        self.server = None
-
-    def fsck(self, killed=False):
-        """
-        Nothing may be wrong. But a kill can end the writing of a header in its midst, as a power
-        failure does: one copy may be damaged then, until its turn comes again.
-        """
-        command = [os.path.join(self.bin, "fsck.hammer2"), "--strict", "--json", self.spec]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_SECONDS,
-                              check=False)
-        findings = [f for f in map(json.loads, done.stdout.splitlines())
-                    if f.get("severity") in ("fault", "warning")]
-        damaged = {(f["code"], f.get("media")) for f in findings if f["code"] == "header-damaged"}
-        others = [f for f in findings
-                  if f["code"] not in ("header-damaged", "header-copy", "header-backup")]
-        fine = not findings and done.returncode == 0 or killed and not others and \
-            done.returncode == 4 and len(damaged - self.damaged) <= 1
-        check(fine, f"fsck.hammer2: exit code {done.returncode} {done.stderr}\n     " +
-              "\n     ".join(f"{f['code']}: {f.get('message')}" for f in findings[:20]))
-        self.torn += len(damaged - self.damaged)
-        self.damaged = damaged
-
-    def clean(self):
-        if self.server:
-            self.server.kill()
-        subprocess.run(["umount", "-l", self.root], stderr=subprocess.DEVNULL, check=False)
-        if self.device:
-            subprocess.run(["losetup", "-d", self.device], check=False)
-
-    # ---- what is there ----
 
     def prepare(self):
         """The workers' folders."""
@@ -903,7 +778,7 @@ def soak(args, folder):
     try:
         for name in args.on or SETUPS:
             try:
-                volumes.append(Volume(name, folder, args.build, *SETUPS[name]))
+                volumes.append(SoakVolume(name, folder, args.build, *SETUPS[name]))
             except Skip as e:
                 skipped += 1
                 print(f"SKIP {name}: {e}")
@@ -951,17 +826,8 @@ def main():
     args = parser.parse_args()
     if args.seed is None:
         args.seed = random.SystemRandom().randrange(1 << 32)
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-        print("SKIP everything: not root, or no /dev/fuse\n0 passed, 0 failed, 1 skipped")
+    if not begin():
         return 77
-    if PRIVATE not in os.environ:
-        # Nobody else sees the mounts, and they go with the process. A chroot may not allow it.
-        command = ["unshare", "-m", "--propagation", "private"]
-        if shutil.which("unshare") and not subprocess.run([*command, "true"], check=False,
-                                                          capture_output=True).returncode:
-            os.environ[PRIVATE] = "1"
-            os.execvp("unshare", [*command, sys.executable, *sys.argv])
-        print("no private mount namespace here: the mounts can be seen by others")
     print(f"seed {args.seed}", flush=True)
     folder = tempfile.mkdtemp(prefix="hammer2-soak-")
     try:
