@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 PRIVATE = "HAMMER2_TEST_PRIVATE_MOUNTS"  # set in the process that has mounts of its own
 WAIT_SECONDS = 60
@@ -192,7 +193,9 @@ def run_tests(tests, prefix):
             print(f"SKIP {name}: {e}")
         except (Failure, OSError, subprocess.SubprocessError) as e:
             failed += 1
-            print(f"FAIL {name}: {e!r}" if isinstance(e, OSError) else f"FAIL {name}: {e}")
+            print(f"FAIL {name}: {e}")
+            if not isinstance(e, Failure):
+                traceback.print_exc(file=sys.stdout)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         sys.stdout.flush()
