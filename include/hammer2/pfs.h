@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-/* The two ids of a PFS. No other PFS may have either of them (MF 11.4). */
+/* The two ids of a PFS. No other PFS may have either of them (MF 11.4), and nil is none: -EINVAL. */
 struct h2_pfs_ids {
 	struct h2_uuid clid, fsid;
 };

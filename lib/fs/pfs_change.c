@@ -475,11 +475,16 @@ static int random_uuid(struct h2_uuid *uuid)
 
 static int set_ids(struct h2_pfs_change *c, const struct h2_pfs_ids *ids)
 {
+	static const struct h2_uuid nil;
 	int err;
 
 	if (ids) {
 		c->new_ids = *ids;
-		return 0;
+		/* MF 11.4: DragonFly merges PFSs that have the same. */
+		return memcmp(&ids->clid, &nil, sizeof(nil)) == 0 ||
+				       memcmp(&ids->fsid, &nil, sizeof(nil)) == 0
+			       ? -EINVAL
+			       : 0;
 	}
 	err = random_uuid(&c->new_ids.clid);
 	return err ? err : random_uuid(&c->new_ids.fsid);

@@ -4,8 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * The smallest new blocks. Only those of a directory that has few names are below 16 KiB, the unit of
+ * the freemap: a smaller block that is replaced leaves a part of that unused, and on a full
+ * filesystem there is no room for many such parts.
+ */
 #define DIRECTORY_BLOCK 4096u
-#define FILE_BLOCK 16384u
+#define WIDE_BLOCK 16384u
 
 /* An array that can be changed: a root's or a branch's. */
 struct level {
@@ -336,7 +341,7 @@ static bool is_numbered(const struct h2_tree_change *change, uint64_t key)
 
 static unsigned new_capacity(const struct h2_tree_change *change, const struct level *level)
 {
-	unsigned least = (change->kind == H2_TREE_FILE ? FILE_BLOCK : DIRECTORY_BLOCK) /
+	unsigned least = (change->kind == H2_TREE_DIRECTORY ? DIRECTORY_BLOCK : WIDE_BLOCK) /
 			 H2_BLOCKREF_SIZE;
 
 	return level->capacity > least ? level->capacity : least;
@@ -522,12 +527,32 @@ static int divide(const struct h2_tree_change *change, struct level *parent, str
 	return 0;
 }
 
+/* Put a wider block in the place of a small one. */
+static int widen(const struct h2_tree_change *change, struct level *parent, struct level *level)
+{
+	struct h2_branch *branch = level->branch, *wide;
+	struct level to;
+
+	wide = alloc_branch(change, WIDE_BLOCK / H2_BLOCKREF_SIZE);
+	if (!wide)
+		return -ENOMEM;
+	to = branch_level(wide);
+	move_window(level, &to, 0, UINT64_MAX);
+	wide->old_data_off = branch->old_data_off;
+	wide->old_mirror_tid = branch->old_mirror_tid;
+	parent->array->children[parent->array->entries[level->index].slot] = wide;
+	h2_branch_free(branch, change->branch_bytes);
+	return 0;
+}
+
 /* Make room for key in the deepest array of the path, which is full. The path is stale then. */
 static int make_room(const struct h2_tree_change *change, struct path *path, uint64_t key)
 {
 	unsigned at = path->depth - 1;
 	int err;
 
+	if (at > 0 && path->levels[at].capacity < WIDE_BLOCK / H2_BLOCKREF_SIZE)
+		return widen(change, &path->levels[at - 1], &path->levels[at]);
 	if (is_numbered(change, key))
 		return push_down(change, &path->levels[at], key);
 	while (at > 0 && path->levels[at - 1].array->count == path->levels[at - 1].capacity)

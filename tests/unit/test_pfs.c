@@ -64,6 +64,7 @@ static void a_new_pfs_has_the_ids_it_is_given(void **state)
 	struct h2_pfs_info info;
 
 	make_volume(v, 64 * MIB);
+	assert_int_equal(h2_pfs_create(v->fs, "nil", &(struct h2_pfs_ids){.clid = ids.clid}), -EINVAL);
 	assert_int_equal(h2_pfs_create(v->fs, "new", &ids), 0);
 	info = info_of(v, "new");
 	assert_true(same_uuid(&info.meta.pfs_clid, &ids.clid));
