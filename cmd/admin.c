@@ -9,9 +9,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mounts.h"
+
 static int request(const struct admin *admin, unsigned long cmd, void *argument)
 {
 	return ioctl(admin->fd, cmd, argument) < 0 ? -errno : 0;
+}
+
+/* An image of a filesystem, which may well lie in a mounted one. */
+static bool is_volume(int fd)
+{
+	uint64_t magic;
+
+	return pread(fd, &magic, sizeof(magic), 0) == (ssize_t)sizeof(magic) &&
+	       (magic == H2_MAGIC || magic == H2_MAGIC_SWAPPED);
 }
 
 /* Whether the path is in a mounted HAMMER2: its descriptor; -ENOTTY: no; or the error of opening. */
@@ -29,7 +40,8 @@ static int open_mounted(const char *path)
 	if (fd < 0)
 		return -errno;
 	memset(&version, 0, sizeof(version));
-	if (ioctl(fd, HAMMER2IOC_VERSION_GET, &version) == 0)
+	if (ioctl(fd, HAMMER2IOC_VERSION_GET, &version) == 0 &&
+	    !(S_ISREG(st.st_mode) && is_volume(fd)))
 		return fd;
 	close(fd);
 	return S_ISDIR(st.st_mode) ? -ENOTDIR : -ENOTTY;
@@ -44,31 +56,62 @@ bool admin_is_path_of_mount(const char *name)
 	return fd >= 0;
 }
 
+/* Volumes that are in use are so by a mount, as a rule: say by which. */
+static void tell_of_mount(char **args, int count)
+{
+	for (int i = 0; i < count; i++) {
+		struct h2_spec spec;
+		char *dir = NULL;
+
+		if (h2_spec_parse(args[i], &spec) != 0)
+			continue;
+		for (unsigned v = 0; v < spec.count && !dir; v++)
+			dir = mounts_find_volume(spec.volumes[v]);
+		if (dir)
+			complain("%s: is mounted on %s; name that directory in its place", args[i],
+				 dir);
+		free(dir);
+		h2_spec_fini(&spec);
+	}
+}
+
+int admin_open_volumes(struct call *call, char **args, int count, bool write, struct admin *admin)
+{
+	int code;
+
+	*admin = (struct admin){.fd = -1, .name = args[0]};
+	call->options.write = write;
+	code = target_open(call, args, count, TARGET_FS, &admin->target);
+	if (code == EXIT_PROBLEM)
+		tell_of_mount(args, count);
+	return code;
+}
+
 int admin_open(struct call *call, const char *name, bool write, struct admin *admin)
 {
-	char *arg;
+	const char *place = name ? name : call->options.select ? call->options.select : ".";
+	char *arg = (char *)(uintptr_t)place;
+	int fd = call->options.offset ? -ENOTTY : open_mounted(place);
 
-	*admin = (struct admin){.fd = -1};
-	admin->name = name ? name : call->options.select ? call->options.select : ".";
-	admin->fd = open_mounted(admin->name);
-	if (admin->fd >= 0)
+	*admin = (struct admin){.fd = fd, .name = place};
+	if (fd >= 0)
 		return EXIT_DONE;
-	if (admin->fd == -ENOTDIR) {
+	admin->fd = -1;
+	switch (-fd) {
+	case ENOTDIR:
 		complain("%s: is not in a mounted HAMMER2 filesystem, and is no volume; option -s "
 			 "names one",
-			 admin->name);
-		admin->fd = -1;
+			 place);
 		return EXIT_USAGE;
-	}
-	if (admin->fd == -EACCES) {
-		complain("%s: %s", admin->name, strerror(EACCES));
-		admin->fd = -1;
+	case ENOTCONN:
+		complain("%s: the server of this mount has ended; unmount it", place);
 		return EXIT_PROBLEM;
+	case EACCES:
+		complain("%s: %s", place, strerror(EACCES));
+		return EXIT_PROBLEM;
+	default:
+		return admin_open_volumes(call, &arg, 1, write, admin);
 	}
-	admin->fd = -1;
-	call->options.write = write;
-	arg = (char *)(uintptr_t)admin->name;
-	return target_open(call, &arg, 1, TARGET_FS, &admin->target);
 }
 
 void admin_close(struct admin *admin)
@@ -90,6 +133,8 @@ static void from_info(struct admin_pfs *pfs, const struct h2_pfs_info *info)
 		.subtype = info->meta.pfs_subtype,
 		.clid = info->meta.pfs_clid,
 		.fsid = info->meta.pfs_fsid,
+		.has_info = true,
+		.info = *info,
 	};
 	memcpy(pfs->label, info->label, sizeof(pfs->label));
 }
@@ -131,7 +176,8 @@ static struct admin_pfs *list_mounted(struct admin *admin, size_t *count, int *c
 		p.name_key = p.name_next;
 	}
 	if (err && err != -ENOENT) {
-		complain("%s: the PFSs cannot be listed: %s", admin->name, strerror(-err));
+		complain("%s: the PFSs cannot be listed: %s%s", admin->name, strerror(-err),
+			 err == -EPERM ? "; this needs root, or the user who mounted it" : "");
 		*code = EXIT_PROBLEM;
 	}
 	return list;
@@ -286,7 +332,23 @@ int admin_inode_get(const char *path, struct hammer2_ioc_inode *inode)
 	return err;
 }
 
-const char *admin_advice(int err)
+bool admin_may_change(const struct admin *admin)
+{
+	struct hammer2_ioc_pfs p = {.name_key = HAMMER2_PFS_THIS};
+
+	return !admin_is_mounted(admin) || request(admin, HAMMER2IOC_PFS_GET, &p) == 0;
+}
+
+static char *where_mounted(const struct admin *admin, const char *label)
+{
+	struct hammer2_ioc_status status = {.server = 0};
+
+	if (!admin_is_mounted(admin) || request(admin, HAMMER2IOC_STATUS, &status) != 0)
+		return NULL;
+	return mounts_find_pfs(status.server, label);
+}
+
+static const char *advice(const struct admin *admin, int err)
 {
 	switch (-err) {
 	case EEXIST:
@@ -296,15 +358,37 @@ const char *admin_advice(int err)
 	case EBUSY:
 		return "it is mounted; unmount it first";
 	case EPERM:
-		return "not permitted: needs root, or the user who mounted the filesystem; and the "
-		       "only PFS cannot be removed";
+		return admin_may_change(admin) ? "a filesystem keeps its last PFS; mkfs.hammer2 makes it anew"
+					 : "this needs root, or the user who mounted it";
 	case EINVAL:
 		return "a label has 1 to 255 bytes, and none of \"/@:\"";
 	case EROFS:
-		return "it is mounted for reading only, or its volumes cannot be changed";
+		return admin_is_mounted(admin) ? "it is mounted for reading only"
+					       : "the volumes cannot be written to";
+	case ENOSPC:
+		return "\"hammer2 bulkfree\", or removing snapshots, makes room";
+	case ENOTCONN:
+	case ECONNABORTED:
+		return "the server of the mount has ended; unmount it, and mount it again";
+	case EOPNOTSUPP:
+		return "only PFSs of type MASTER can be made";
 	default:
 		return NULL;
 	}
+}
+
+void admin_complain(const struct admin *admin, const char *what, const char *label, int err)
+{
+	char *dir = err == -EBUSY ? where_mounted(admin, label) : NULL;
+	const char *text = advice(admin, err);
+
+	if (dir)
+		complain("%s: %s(%s): it is mounted on %s; unmount it first", admin->name, what,
+			 label, dir);
+	else
+		complain("%s: %s(%s): %s%s%s", admin->name, what, label, error_text(err),
+			 text ? ": " : "", text ? text : "");
+	free(dir);
 }
 
 /* ---- the filesystem ---- */
@@ -376,83 +460,39 @@ int admin_status(struct admin *admin, struct hammer2_ioc_status *status)
 
 /* ---- mounts ---- */
 
-/* mountinfo has blanks and the like as \ooo. */
-static void unescape(char *text)
+char **admin_mounts(const struct call *call)
 {
-	char *to = text;
+	char **dirs = must_alloc(calloc(1, sizeof(*dirs)));
+	struct mount_point *list;
+	size_t count, found = 0;
+	int err = mounts_read(&list, &count);
 
-	for (; *text; text++) {
-		if (text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] && text[3]) {
-			*to++ = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 |
-				       (text[3] - '0'));
-			text += 3;
-		} else {
-			*to++ = *text;
-		}
-	}
-	*to = '\0';
-}
-
-/* Take a line apart: the mount point and the source, if it is one of ours. */
-static bool parse_mount(char *line, char **dir, char **source)
-{
-	char *behind = strstr(line, " - "), *type, *save = NULL;
-
-	if (!behind)
-		return false;
-	*behind = '\0';
-	type = strtok_r(behind + 3, " ", &save);
-	*source = strtok_r(NULL, " \n", &save);
-	if (!type || !*source ||
-	    (strcmp(type, "fuse.hammer2") != 0 && strcmp(type, "fuseblk.hammer2") != 0))
-		return false;
-	strtok_r(line, " ", &save);
-	for (int i = 0; i < 3; i++)
-		strtok_r(NULL, " ", &save);
-	*dir = strtok_r(NULL, " ", &save);
-	if (!*dir)
-		return false;
-	unescape(*dir);
-	unescape(*source);
-	return true;
-}
-
-char **admin_mounts(bool each_pfs)
-{
-	FILE *file = fopen("/proc/self/mountinfo", "re");
-	char **mounts = must_alloc(calloc(1, sizeof(*mounts))), **sources = NULL, *line = NULL;
-	size_t count = 0, room = 0;
-
-	if (!file) {
-		complain("/proc/self/mountinfo: %s", strerror(errno));
-		free(mounts);
+	if (err) {
+		complain("/proc/self/mountinfo: %s", strerror(-err));
+		free(dirs);
 		return NULL;
 	}
-	while (getline(&line, &room, file) > 0) {
-		char *dir, *source, *at;
+	for (size_t i = 0; i < count; i++) {
 		bool seen = false;
 
-		if (!parse_mount(line, &dir, &source))
+		if (list[i].error) {
+			/* Another user's, as a rule, which even root cannot enter. */
+			if (call->options.verbose)
+				complain("%s: is left out: %s", list[i].dir,
+					 strerror(-list[i].error));
 			continue;
-		at = each_pfs ? NULL : strrchr(source, '@');
-		if (at)
-			*at = '\0';
-		for (size_t i = 0; i < count; i++)
-			seen = seen || strcmp(sources[i], source) == 0;
+		}
+		for (size_t j = 0; j < i; j++)
+			seen = seen || (!list[j].error &&
+					mounts_same_filesystem(&list[i], &list[j]));
 		if (seen)
 			continue;
-		mounts = must_alloc(reallocarray(mounts, count + 2, sizeof(*mounts)));
-		sources = must_alloc(reallocarray(sources, count + 1, sizeof(*sources)));
-		mounts[count] = must_alloc(strdup(dir));
-		sources[count++] = must_alloc(strdup(source));
-		mounts[count] = NULL;
+		dirs = must_alloc(reallocarray(dirs, found + 2, sizeof(*dirs)));
+		dirs[found++] = must_alloc(strdup(list[i].dir));
+		dirs[found] = NULL;
 	}
-	for (size_t i = 0; i < count; i++)
-		free(sources[i]);
-	free(sources);
-	free(line);
-	fclose(file);
-	return mounts;
+	mounts_free(list, count);
+	return dirs;
 }
 
 void admin_mounts_free(char **mounts)

@@ -23,9 +23,15 @@ struct admin {
  * or another exit code after a message.
  */
 int admin_open(struct call *call, const char *name, bool write, struct admin *admin);
+/* The same for count names that are volumes, all of one filesystem. */
+int admin_open_volumes(struct call *call, char **args, int count, bool write, struct admin *admin);
+
 void admin_close(struct admin *admin);
 
-/* Whether a name is a path in a mounted HAMMER2 filesystem. */
+/*
+ * Whether a name is a path in a mounted HAMMER2 filesystem. A file in one that is itself a volume is
+ * taken for that.
+ */
 bool admin_is_path_of_mount(const char *name);
 
 /*
@@ -39,12 +45,17 @@ static inline bool admin_is_mounted(const struct admin *admin)
 	return admin->fd >= 0;
 }
 
+/* Whether this user may do more than what everyone may (BS 13.1). */
+bool admin_may_change(const struct admin *admin);
+
 /* One PFS, as both tell of it. */
 struct admin_pfs {
 	char label[H2_NAME_MAX + 1];
 	uint64_t key;
 	uint8_t type, subtype;
 	struct h2_uuid clid, fsid;
+	bool has_info; /* only of volumes */
+	struct h2_pfs_info info;
 };
 
 /*
@@ -52,6 +63,10 @@ struct admin_pfs {
  * message, and *damaged counts it. NULL with *count 0 also after a message with EXIT_PROBLEM in *code.
  */
 struct admin_pfs *admin_list(struct admin *admin, size_t *count, unsigned *damaged, int *code);
+
+/* "MASTER", or "SNAPSHOT" and the like (BS 10.1). */
+const char *admin_kind(const struct admin_pfs *pfs);
+void admin_json_pfs(struct json *json, const struct admin_pfs *pfs);
 
 /* Find one by its label. Returns 0, -ENOENT, or an error. */
 int admin_find(struct admin *admin, const char *label, struct admin_pfs *pfs);
@@ -70,8 +85,8 @@ int admin_grow(struct admin *admin, uint64_t size, uint64_t *new_size, bool *mod
 /* What a mounted filesystem tells of a file or directory; the path may be a symlink's. */
 int admin_inode_get(const char *path, struct hammer2_ioc_inode *inode);
 
-/* What is to be done about an error of these, or NULL. */
-const char *admin_advice(int err);
+/* Say what was tried with which PFS, why it failed and, where that is known, what helps. */
+void admin_complain(const struct admin *admin, const char *what, const char *label, int err);
 
 /* The volumes. Returns how many; -1 after a message. */
 int admin_volumes(struct admin *admin, struct hammer2_ioc_volume volumes[HAMMER2_IOC_VOLUMES_MAX],
@@ -80,10 +95,10 @@ int admin_volumes(struct admin *admin, struct hammer2_ioc_volume volumes[HAMMER2
 int admin_status(struct admin *admin, struct hammer2_ioc_status *status);
 
 /*
- * The mount points of all HAMMER2 filesystems, each filesystem once: an array that ends with NULL, and
- * that is to be freed with admin_mounts_free(). NULL after a message.
+ * The mount points of all HAMMER2 filesystems that can be entered, each filesystem once: an array that
+ * ends with NULL, and that is to be freed with admin_mounts_free(). NULL after a message.
  */
-char **admin_mounts(bool each_pfs);
+char **admin_mounts(const struct call *call);
 void admin_mounts_free(char **mounts);
 
 #endif

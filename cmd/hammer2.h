@@ -38,6 +38,8 @@ struct options {
 	bool discard;
 	bool export;
 	uint64_t size;      /* bytes; 0: none given */
+	size_t memory;      /* bytes; not used */
+	const char *fstab;  /* NULL: none */
 	const char *label;  /* NULL: none */
 	const char *ops;    /* NULL: none */
 	const char *owner;  /* NULL: none */
@@ -105,9 +107,11 @@ struct h2_pfs_info *target_list_pfs(struct target *target, size_t *count, unsign
 /* "MASTER", or "SNAPSHOT" and the like for other subtypes (BS 10.1). */
 const char *pfs_kind_name(const struct h2_inode_meta *meta);
 
-/* The verbs pfs-list and info where the arguments name volumes. */
-int list_pfs_of_volumes(struct call *call, char **args, int arg_count);
-int info_of_volumes(struct call *call);
+/* The verb info where the arguments name volumes. */
+int info_of_volumes(struct call *call, char **args, int arg_count);
+
+/* What is on the media of a PFS, as members of a JSON object. */
+void json_pfs_members(struct json *json, const struct h2_pfs_info *info);
 
 /* What "hammer2 edit --help" adds: the commands. */
 void edit_usage(FILE *to);
@@ -119,10 +123,15 @@ void *must_alloc(void *memory);
 
 int verb_bulkfree(struct call *call);
 int verb_cat(struct call *call);
+int verb_cidprune(struct call *call);
 int verb_cleanup(struct call *call);
 int verb_clrcheck(struct call *call);
+int verb_completion(struct call *call);
 int verb_crashtest(struct call *call);
+int verb_destroy(struct call *call);
+int verb_destroy_inum(struct call *call);
 int verb_dhash(struct call *call);
+int verb_dumpchain(struct call *call);
 int verb_edit(struct call *call);
 int verb_emergency_disable(struct call *call);
 int verb_emergency_enable(struct call *call);
@@ -132,12 +141,14 @@ int verb_growfs(struct call *call);
 int verb_hash(struct call *call);
 int verb_info(struct call *call);
 int verb_ls(struct call *call);
+int verb_mountall(struct call *call);
 int verb_pfs_clid(struct call *call);
 int verb_pfs_create(struct call *call);
 int verb_pfs_delete(struct call *call);
 int verb_pfs_fsid(struct call *call);
 int verb_pfs_list(struct call *call);
 int verb_pfs_rename(struct call *call);
+int verb_printinode(struct call *call);
 int verb_probe(struct call *call);
 int verb_rollback(struct call *call);
 int verb_setcheck(struct call *call);

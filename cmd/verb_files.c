@@ -1,4 +1,4 @@
-/* The verbs ls, stat, cat and tree: looking at the files of a PFS. */
+/* The verbs ls, stat, printinode, cat and tree: looking at the files of a PFS. */
 #include <hammer2/fs.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "media.h"
 #include "walk.h"
 
 #define READ_SIZE ((size_t)1 << 20)
@@ -393,6 +394,32 @@ static void stat_full(struct files *files, struct h2_inode *inode, const char *p
 	       ref->inode_count);
 }
 
+/* All that an inode's block has; the verb printinode. */
+static void stat_fields(struct json *json, const struct h2_inode_meta *meta,
+			const struct h2_blockref *ref, const char *path)
+{
+	if (json) {
+		json_object_begin(json, NULL);
+		json_name(json, "path", path, strlen(path));
+		json_uint(json, "data_count", ref->data_count);
+		json_uint(json, "inode_count", ref->inode_count);
+		json_object_begin(json, "inode");
+		media_json_inode(json, meta);
+		json_object_end(json);
+		json_object_end(json);
+	} else {
+		out_name(stdout, path, strlen(path));
+		puts(" {");
+		media_inode(4, meta, ref);
+		puts("}");
+	}
+}
+
+static bool wants_fields(const struct call *call)
+{
+	return strcmp(call->verb, "printinode") == 0;
+}
+
 static void stat_path(struct files *files, const char *arg)
 {
 	char *path = clean_path(arg);
@@ -402,7 +429,10 @@ static void stat_path(struct files *files, const char *arg)
 	if (err) {
 		problem(files, path, err);
 	} else {
-		if (files->call->json)
+		if (wants_fields(files->call))
+			stat_fields(files->call->json, h2_inode_meta(inode), h2_inode_ref(inode),
+				    path);
+		else if (files->call->json)
 			stat_json(files->call->json, inode, path);
 		else if (files->call->options.verbose)
 			stat_full(files, inode, path);
@@ -423,10 +453,19 @@ static int stat_mounted(const struct call *call, const char *path)
 
 	if (err) {
 		complain("%s: %s%s", path, error_text(err),
-			 err == -ENOTTY ? ": it is not in a mounted HAMMER2 filesystem" : "");
+			 err == -ENOTTY ? ": is no file or directory of a mounted HAMMER2 "
+					  "filesystem"
+					: "");
 		return EXIT_PROBLEM;
 	}
 	h2_inode_meta_decode(i.inode, &m);
+	if (wants_fields(call) || (call->options.verbose && !call->json)) {
+		const struct h2_blockref ref = {.data_count = i.data_count,
+						.inode_count = i.inode_count};
+
+		stat_fields(call->json, &m, &ref, path);
+		return EXIT_DONE;
+	}
 	if (call->json) {
 		json_object_begin(call->json, NULL);
 		json_name(call->json, "path", path, strlen(path));
@@ -455,7 +494,7 @@ static int stat_all_mounted(struct call *call)
 {
 	int code = EXIT_DONE;
 
-	if (!call->json && !call->options.quiet)
+	if (!call->json && !call->options.quiet && !call->options.verbose && !wants_fields(call))
 		puts("PATH ncp  data-use inode-use comp               check        quota");
 	json_array_begin(call->json, NULL);
 	for (int i = 0; i < call->argc || i == 0; i++) {
@@ -475,10 +514,9 @@ int verb_stat(struct call *call)
 	if (call->argc == 0 || admin_is_path_of_mount(call->argv[0]))
 		return stat_all_mounted(call);
 	code = files_open(call, &files);
-
 	if (code != EXIT_DONE)
 		return code;
-	if (!call->json && !call->options.verbose && !call->options.quiet)
+	if (!call->json && !call->options.verbose && !call->options.quiet && !wants_fields(call))
 		puts("PATH ncp  data-use inode-use comp               check        quota");
 	json_array_begin(call->json, NULL);
 	if (call->argc == files.first_path)
@@ -487,6 +525,12 @@ int verb_stat(struct call *call)
 		stat_path(&files, call->argv[i]);
 	json_array_end(call->json);
 	return files_close(&files);
+}
+
+/* As stat, with another form of output: see wants_fields(). */
+int verb_printinode(struct call *call)
+{
+	return verb_stat(call);
 }
 
 /* ---- cat ---- */

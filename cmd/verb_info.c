@@ -1,4 +1,4 @@
-/* The verbs info, volhdr and, of volumes, pfs-list: what they say of themselves. */
+/* The verbs info and volhdr: what volumes say of themselves. */
 #include <hammer2/dump.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -84,10 +84,20 @@ static void info_text(struct target *target, const struct h2_pfs_info *list, siz
 	}
 }
 
-static void json_pfs(struct json *json, const struct h2_pfs_info *info)
+void json_pfs_members(struct json *json, const struct h2_pfs_info *info)
 {
 	char comp[OUT_COMP_TEXT];
 
+	json_uint(json, "pfs_inum", info->meta.pfs_inum);
+	json_uint(json, "pfs_lsnap_tid", info->meta.pfs_lsnap_tid);
+	json_uint(json, "inode_count", info->ref.inode_count);
+	json_uint(json, "data_count", info->ref.data_count);
+	json_string(json, "comp", out_comp(info->meta.comp_algo, comp));
+	json_string(json, "check", h2_check_algo_name(info->meta.check_algo & 15u));
+}
+
+static void json_pfs(struct json *json, const struct h2_pfs_info *info)
+{
 	json_object_begin(json, NULL);
 	json_name(json, "label", info->label, strlen(info->label));
 	json_string(json, "kind", pfs_kind_name(&info->meta));
@@ -96,12 +106,7 @@ static void json_pfs(struct json *json, const struct h2_pfs_info *info)
 	json_uuid(json, "clid", &info->meta.pfs_clid);
 	json_uuid(json, "fsid", &info->meta.pfs_fsid);
 	json_hex(json, "name_key", info->key);
-	json_uint(json, "pfs_inum", info->meta.pfs_inum);
-	json_uint(json, "pfs_lsnap_tid", info->meta.pfs_lsnap_tid);
-	json_uint(json, "inode_count", info->ref.inode_count);
-	json_uint(json, "data_count", info->ref.data_count);
-	json_string(json, "comp", out_comp(info->meta.comp_algo, comp));
-	json_string(json, "check", h2_check_algo_name(info->meta.check_algo & 15u));
+	json_pfs_members(json, info);
 	json_object_end(json);
 }
 
@@ -170,13 +175,13 @@ static void info_json(struct json *json, struct target *target, const struct h2_
 	json_object_end(json);
 }
 
-int info_of_volumes(struct call *call)
+int info_of_volumes(struct call *call, char **args, int arg_count)
 {
 	struct h2_pfs_info *list;
 	struct target target;
 	unsigned damaged = 0;
 	size_t count;
-	int code = target_open(call, call->argv, call->argc, TARGET_FS, &target);
+	int code = target_open(call, args, arg_count, TARGET_FS, &target);
 
 	if (code != EXIT_DONE)
 		return code;
@@ -185,41 +190,6 @@ int info_of_volumes(struct call *call)
 		info_json(call->json, &target, list, count);
 	else
 		info_text(&target, list, count);
-	free(list);
-	target_close(&target);
-	return damaged ? EXIT_PROBLEM : EXIT_DONE;
-}
-
-/* ---- pfs-list, of volumes ---- */
-
-int list_pfs_of_volumes(struct call *call, char **args, int arg_count)
-{
-	struct h2_pfs_info *list;
-	struct target target;
-	unsigned damaged = 0;
-	char clid[H2_UUID_TEXT_SIZE];
-	size_t count;
-	int code = target_open(call, args, arg_count, TARGET_FS, &target);
-
-	if (code != EXIT_DONE)
-		return code;
-	list = target_list_pfs(&target, &count, &damaged);
-	if (call->json) {
-		json_object_begin(call->json, NULL);
-		json_pfs_list(call->json, list, count);
-		json_object_end(call->json);
-	} else if (!call->options.quiet) {
-		printf("%-11s %-36s Label on ", "Type", "ClusterId (pfs_clid)");
-		out_name(stdout, target.spec.volumes[0], strlen(target.spec.volumes[0]));
-		putchar('\n');
-	}
-	for (size_t i = 0; i < count && !call->json; i++) {
-		h2_uuid_format(&list[i].meta.pfs_clid, clid);
-		if (!call->options.quiet)
-			printf("%-11s %s ", pfs_kind_name(&list[i].meta), clid);
-		out_name(stdout, list[i].label, strlen(list[i].label));
-		putchar('\n');
-	}
 	free(list);
 	target_close(&target);
 	return damaged ? EXIT_PROBLEM : EXIT_DONE;

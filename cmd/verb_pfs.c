@@ -8,21 +8,28 @@
 
 #include "admin.h"
 
-static void complain_pfs(const struct admin *admin, const char *what, const char *label, int err)
-{
-	const char *advice = admin_advice(err);
-
-	complain("%s: %s(%s): %s%s%s", admin->name, what, label, error_text(err),
-		 advice ? ": " : "", advice ? advice : "");
-}
-
 /* ---- pfs-list ---- */
 
-static const char *kind_name(const struct admin_pfs *pfs)
+const char *admin_kind(const struct admin_pfs *pfs)
 {
 	if (pfs->type == H2_PFS_MASTER && pfs->subtype != H2_PFS_SUBTYPE_NONE)
 		return h2_pfs_subtype_name(pfs->subtype);
 	return out_pfs_type(pfs->type);
+}
+
+void admin_json_pfs(struct json *json, const struct admin_pfs *pfs)
+{
+	json_object_begin(json, NULL);
+	json_name(json, "label", pfs->label, strlen(pfs->label));
+	json_string(json, "kind", admin_kind(pfs));
+	json_string(json, "pfs_type", out_pfs_type(pfs->type));
+	json_string(json, "pfs_subtype", h2_pfs_subtype_name(pfs->subtype));
+	json_uuid(json, "clid", &pfs->clid);
+	json_uuid(json, "fsid", &pfs->fsid);
+	json_hex(json, "name_key", pfs->key);
+	if (pfs->has_info)
+		json_pfs_members(json, &pfs->info);
+	json_object_end(json);
 }
 
 static void print_list(struct call *call, const struct admin *admin, const struct admin_pfs *list,
@@ -38,7 +45,7 @@ static void print_list(struct call *call, const struct admin *admin, const struc
 	for (size_t i = 0; i < count; i++) {
 		h2_uuid_format(&list[i].clid, clid);
 		if (!call->options.quiet)
-			printf("%-11s %s ", kind_name(&list[i]), clid);
+			printf("%-11s %s ", admin_kind(&list[i]), clid);
 		out_name(stdout, list[i].label, strlen(list[i].label));
 		putchar('\n');
 	}
@@ -51,46 +58,36 @@ static void json_list(struct json *json, const struct admin *admin, const struct
 	json_name(json, "filesystem", admin->name, strlen(admin->name));
 	json_bool(json, "mounted", admin_is_mounted(admin));
 	json_array_begin(json, "pfs");
-	for (size_t i = 0; i < count; i++) {
-		json_object_begin(json, NULL);
-		json_name(json, "label", list[i].label, strlen(list[i].label));
-		json_string(json, "kind", kind_name(&list[i]));
-		json_string(json, "pfs_type", out_pfs_type(list[i].type));
-		json_string(json, "pfs_subtype", h2_pfs_subtype_name(list[i].subtype));
-		json_uuid(json, "clid", &list[i].clid);
-		json_uuid(json, "fsid", &list[i].fsid);
-		json_hex(json, "name_key", list[i].key);
-		json_object_end(json);
-	}
+	for (size_t i = 0; i < count; i++)
+		admin_json_pfs(json, &list[i]);
 	json_array_end(json);
 	json_object_end(json);
 }
 
+/* Takes the filesystem over. Returns an exit code. */
+static int list_pfss(struct call *call, struct admin *admin)
+{
+	unsigned damaged = 0;
+	struct admin_pfs *list;
+	size_t count;
+	int code;
+
+	list = admin_list(admin, &count, &damaged, &code);
+	if (code == EXIT_DONE && call->json)
+		json_list(call->json, admin, list, count);
+	else if (code == EXIT_DONE)
+		print_list(call, admin, list, count);
+	free(list);
+	admin_close(admin);
+	return damaged ? EXIT_PROBLEM : code;
+}
+
 static int list_one(struct call *call, const char *name)
 {
-	char *select = (char *)(uintptr_t)call->options.select;
-
-	struct admin_pfs *list;
 	struct admin admin;
-	unsigned damaged = 0;
-	size_t count;
 	int code = admin_open(call, name, false, &admin);
 
-	if (code != EXIT_DONE)
-		return code;
-	if (!admin_is_mounted(&admin)) {
-		admin_close(&admin);
-		return call->argc > 0 ? list_pfs_of_volumes(call, call->argv, call->argc)
-				      : list_pfs_of_volumes(call, &select, 1);
-	}
-	list = admin_list(&admin, &count, &damaged, &code);
-	if (call->json)
-		json_list(call->json, &admin, list, count);
-	else if (code == EXIT_DONE)
-		print_list(call, &admin, list, count);
-	free(list);
-	admin_close(&admin);
-	return damaged ? EXIT_PROBLEM : code;
+	return code == EXIT_DONE ? list_pfss(call, &admin) : code;
 }
 
 int admin_for_each(struct call *call, int (*one)(struct call *call, const char *name))
@@ -102,7 +99,7 @@ int admin_for_each(struct call *call, int (*one)(struct call *call, const char *
 		return one(call, call->argc == 1 ? call->argv[0] : NULL);
 	if (call->json)
 		json_array_begin(call->json, NULL);
-	mounts = call->argc > 1 ? call->argv : admin_mounts(false);
+	mounts = call->argc > 1 ? call->argv : admin_mounts(call);
 	for (char **m = mounts; m && *m; m++) {
 		int c = one(call, *m);
 
@@ -118,9 +115,13 @@ int admin_for_each(struct call *call, int (*one)(struct call *call, const char *
 /* Arguments that are no paths of mounts are the volumes of one filesystem, together. */
 int verb_pfs_list(struct call *call)
 {
-	if (call->argc > 1 && !admin_is_path_of_mount(call->argv[0]))
-		return list_pfs_of_volumes(call, call->argv, call->argc);
-	return admin_for_each(call, list_one);
+	struct admin admin;
+	int code;
+
+	if (call->argc <= 1 || admin_is_path_of_mount(call->argv[0]))
+		return admin_for_each(call, list_one);
+	code = admin_open_volumes(call, call->argv, call->argc, false, &admin);
+	return code == EXIT_DONE ? list_pfss(call, &admin) : code;
 }
 
 /* ---- pfs-clid, pfs-fsid ---- */
@@ -136,11 +137,15 @@ static int print_id(struct call *call, bool fsid)
 		return code;
 	err = admin_find(&admin, call->argv[0], &pfs);
 	if (err) {
-		complain_pfs(&admin, "pfs_lookup", call->argv[0], err);
+		admin_complain(&admin, "pfs_lookup", call->argv[0], err);
 		code = EXIT_PROBLEM;
 	} else {
-		h2_uuid_format(fsid ? &pfs.fsid : &pfs.clid, text);
-		puts(text);
+		if (call->json) {
+			admin_json_pfs(call->json, &pfs);
+		} else {
+			h2_uuid_format(fsid ? &pfs.fsid : &pfs.clid, text);
+			puts(text);
+		}
 	}
 	admin_close(&admin);
 	return code;
@@ -159,12 +164,23 @@ int verb_pfs_fsid(struct call *call)
 /* ---- changing ---- */
 
 /* What BS 14.1 has these verbs say. */
-static void say(const struct call *call, const char *what, const char *label)
+static void say(const struct call *call, const struct admin *admin, const char *what,
+		const char *label)
 {
-	if (!call->options.quiet && !call->options.dry_run)
-		printf("hammer2: %s(%s): SUCCESS\n", what, label);
-	else if (call->options.dry_run)
-		printf("hammer2: %s(%s): would be done\n", what, label);
+	struct json *json = call->json;
+
+	if (json) {
+		json_object_begin(json, NULL);
+		json_string(json, "verb", call->verb);
+		json_name(json, "filesystem", admin->name, strlen(admin->name));
+		json_name(json, "label", label, strlen(label));
+		json_bool(json, "done", !call->options.dry_run);
+		json_object_end(json);
+	} else if (!call->options.quiet) {
+		printf("hammer2: %s(", what);
+		out_name(stdout, label, strlen(label));
+		puts(call->options.dry_run ? "): would be done" : "): SUCCESS");
+	}
 }
 
 /* With --dry-run: whether the label is there, as it must be. Returns 0 or what would come of it. */
@@ -226,18 +242,18 @@ int verb_pfs_create(struct call *call)
 	err = call->options.dry_run ? try_label(&admin, label, false)
 				    : admin_create(&admin, label, given ? &ids : NULL);
 	if (err)
-		complain_pfs(&admin, "pfs_create", label, err);
+		admin_complain(&admin, "pfs_create", label, err);
 	else
-		say(call, "pfs_create", label);
+		say(call, &admin, "pfs_create", label);
 	admin_close(&admin);
 	return err ? EXIT_PROBLEM : EXIT_DONE;
 }
 
-/* Without -s: the mounted filesystem that has the label, which must be one only. */
-static int search_mounts(struct call *call, const char *label, char *found, size_t size)
+/* Without -s: the mounted filesystem that has the label, which must be one only; to be freed. */
+static char *search_mounts(struct call *call, const char *label)
 {
-	char **mounts = admin_mounts(false);
-	unsigned count = 0;
+	char **mounts = admin_mounts(call), *found = NULL;
+	bool several = false;
 
 	for (char **m = mounts; m && *m; m++) {
 		struct admin_pfs pfs;
@@ -246,48 +262,62 @@ static int search_mounts(struct call *call, const char *label, char *found, size
 		if (admin_open(call, *m, false, &admin) != EXIT_DONE)
 			continue;
 		if (admin_find(&admin, label, &pfs) == 0) {
-			snprintf(found, size, "%s", *m);
-			count++;
+			several = found != NULL;
+			if (!found)
+				found = must_alloc(strdup(*m));
 		}
 		admin_close(&admin);
+		if (several) {
+			complain("%s: there are such PFSs in the filesystems of %s and of %s; "
+				 "option -s names the one",
+				 label, found, *m);
+			free(found);
+			found = NULL;
+			break;
+		}
 	}
+	if (mounts && !found && !several)
+		complain("%s: no mounted filesystem has such a PFS; option -s names one", label);
 	admin_mounts_free(mounts);
-	if (count == 1)
-		return EXIT_DONE;
-	complain(count ? "%s: several mounted filesystems have such a PFS; option -s names the one"
-		       : "%s: no mounted filesystem has such a PFS; option -s names one",
-		 label);
-	return EXIT_PROBLEM;
+	return found;
+}
+
+static int delete_in(struct call *call, struct admin *admin, const char *label, bool snapshots_only)
+{
+	struct admin_pfs pfs;
+	int err = admin_find(admin, label, &pfs);
+
+	if (!err && snapshots_only && pfs.subtype == H2_PFS_SUBTYPE_NONE) {
+		complain("%s: %s is no snapshot; pfs-delete removes it", admin->name, label);
+		return EXIT_PROBLEM;
+	}
+	if (!err && !call->options.dry_run)
+		err = admin_delete(admin, label);
+	if (err) {
+		admin_complain(admin, "pfs_delete", label, err);
+		return EXIT_PROBLEM;
+	}
+	say(call, admin, "pfs_delete", label);
+	return EXIT_DONE;
 }
 
 static int delete_one(struct call *call, const char *label, bool snapshots_only)
 {
-	char found[4096];
-	struct admin_pfs pfs;
+	char *found = NULL;
 	struct admin admin;
-	int err, code = EXIT_DONE;
+	int code;
 
-	if (!call->options.select)
-		code = search_mounts(call, label, found, sizeof(found));
-	if (code == EXIT_DONE)
-		code = admin_open(call, call->options.select ? NULL : found,
-				  !call->options.dry_run, &admin);
-	if (code != EXIT_DONE)
-		return code;
-	err = admin_find(&admin, label, &pfs);
-	if (!err && snapshots_only && pfs.subtype == H2_PFS_SUBTYPE_NONE) {
-		complain("%s: %s is no snapshot; pfs-delete removes it", admin.name, label);
-		code = EXIT_PROBLEM;
-	} else if (!err && !call->options.dry_run) {
-		err = admin_delete(&admin, label);
+	if (!call->options.select) {
+		found = search_mounts(call, label);
+		if (!found)
+			return EXIT_PROBLEM;
 	}
-	if (err) {
-		complain_pfs(&admin, "pfs_delete", label, err);
-		code = EXIT_PROBLEM;
-	} else if (code == EXIT_DONE) {
-		say(call, "pfs_delete", label);
+	code = admin_open(call, found, !call->options.dry_run, &admin);
+	if (code == EXIT_DONE) {
+		code = delete_in(call, &admin, label, snapshots_only);
+		admin_close(&admin);
 	}
-	admin_close(&admin);
+	free(found);
 	return code;
 }
 
@@ -326,9 +356,9 @@ int verb_pfs_rename(struct call *call)
 	if (!err && call->options.dry_run)
 		err = try_label(&admin, new_label, false);
 	if (err)
-		complain_pfs(&admin, "pfs_rename", err == -EEXIST ? new_label : label, err);
+		admin_complain(&admin, "pfs_rename", err == -EEXIST ? new_label : label, err);
 	else
-		say(call, "pfs_rename", label);
+		say(call, &admin, "pfs_rename", label);
 	admin_close(&admin);
 	return err ? EXIT_PROBLEM : EXIT_DONE;
 }
@@ -364,6 +394,26 @@ static int default_origin(struct admin *admin, char label[H2_NAME_MAX + 1])
 	return admin_find(admin, label, &pfs);
 }
 
+static void say_snapshot(const struct call *call, const struct admin *admin, const char *origin,
+			 const char *label)
+{
+	bool dry = call->options.dry_run;
+
+	if (call->json) {
+		json_object_begin(call->json, NULL);
+		json_string(call->json, "verb", call->verb);
+		json_name(call->json, "filesystem", admin->name, strlen(admin->name));
+		json_name(call->json, "origin", origin, strlen(origin));
+		json_name(call->json, "label", label, strlen(label));
+		json_bool(call->json, "done", !dry);
+		json_object_end(call->json);
+	} else if (!call->options.quiet) {
+		fputs(dry ? "would create snapshot " : "created snapshot ", stdout);
+		out_name(stdout, label, strlen(label));
+		putchar('\n');
+	}
+}
+
 /* snapshot PATH [LABEL] */
 int verb_snapshot(struct call *call)
 {
@@ -380,19 +430,45 @@ int verb_snapshot(struct call *call)
 		err = call->options.dry_run ? try_label(&admin, label, false)
 					    : admin_snapshot(&admin, origin, label);
 	if (err)
-		complain_pfs(&admin, "snapshot", err == -ENOENT ? origin : label, err);
-	else if (call->options.dry_run)
-		printf("would create snapshot %s\n", label);
-	else if (!call->options.quiet)
-		printf("created snapshot %s\n", label);
+		admin_complain(&admin, "snapshot", err == -ENOENT ? origin : label, err);
+	else
+		say_snapshot(call, &admin, origin, label);
 	admin_close(&admin);
 	return err ? EXIT_PROBLEM : EXIT_DONE;
+}
+
+static void say_rollback(const struct call *call, const struct admin *admin, const char *keep)
+{
+	const char *label = call->argv[0], *snapshot = call->argv[1];
+	bool dry = call->options.dry_run;
+
+	if (call->json) {
+		json_object_begin(call->json, NULL);
+		json_string(call->json, "verb", call->verb);
+		json_name(call->json, "filesystem", admin->name, strlen(admin->name));
+		json_name(call->json, "label", label, strlen(label));
+		json_name(call->json, "snapshot", snapshot, strlen(snapshot));
+		if (keep)
+			json_name(call->json, "kept", keep, strlen(keep));
+		json_bool(call->json, "done", !dry);
+		json_object_end(call->json);
+	} else if (!call->options.quiet) {
+		fputs(dry ? "would roll " : "rolled ", stdout);
+		out_name(stdout, label, strlen(label));
+		fputs(" back to ", stdout);
+		out_name(stdout, snapshot, strlen(snapshot));
+		if (keep) {
+			printf("; its former state %s snapshot ", dry ? "would be" : "is");
+			out_name(stdout, keep, strlen(keep));
+		}
+		putchar('\n');
+	}
 }
 
 /* rollback LABEL SNAPSHOT */
 int verb_rollback(struct call *call)
 {
-	const char *label = call->argv[0], *snapshot = call->argv[1];
+	const char *label = call->argv[0], *snapshot = call->argv[1], *culprit = label;
 	char dated[H2_NAME_MAX + 1];
 	const char *keep = call->options.discard ? NULL : dated;
 	struct admin admin;
@@ -402,17 +478,18 @@ int verb_rollback(struct call *call)
 		return code;
 	dated_label(&admin, label, dated, sizeof(dated));
 	err = try_label(&admin, label, true);
-	if (!err)
+	if (!err) {
 		err = try_label(&admin, snapshot, true);
-	if (!err && !call->options.dry_run)
-		err = admin_rollback(&admin, label, snapshot, keep);
-	if (err) {
-		complain_pfs(&admin, "rollback", label, err);
-	} else if (!call->options.quiet) {
-		printf("%s %s back to %s", call->options.dry_run ? "would roll" : "rolled", label,
-		       snapshot);
-		printf(keep ? "; its former state is snapshot %s\n" : "\n", dated);
+		culprit = err ? snapshot : label;
 	}
+	if (!err && !call->options.dry_run) {
+		err = admin_rollback(&admin, label, snapshot, keep);
+		culprit = err == -EEXIST ? dated : label;
+	}
+	if (err)
+		admin_complain(&admin, "rollback", culprit, err);
+	else
+		say_rollback(call, &admin, keep);
 	admin_close(&admin);
 	return err ? EXIT_PROBLEM : EXIT_DONE;
 }

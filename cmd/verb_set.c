@@ -41,6 +41,15 @@ static bool take_comp(const char *text, uint8_t *value)
 			return true;
 		}
 	}
+	/* As "stat" prints them. */
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		size_t len = strlen(names[i].name);
+
+		if (strncmp(text, names[i].name, len) == 0 && strcmp(text + len, ":default") == 0) {
+			*value = names[i].value;
+			return true;
+		}
+	}
 	if (strncmp(text, "zlib:", 5) != 0 || text[5] < '1' || text[5] > '9' || text[6])
 		return false;
 	*value = (uint8_t)((text[5] - '0') << 4 | H2_COMP_ZLIB);
@@ -69,27 +78,40 @@ static bool take_check(const char *text, uint8_t *value)
 
 static void tell(struct setting *s, const char *path, int err)
 {
+	const char *member = s->check ? "check_algo" : "comp_algo";
+	struct json *json = s->call->json;
+
 	if (err) {
 		complain("%s: %s%s", path, error_text(err),
-			 err == -ENOTTY  ? ": it is not in a HAMMER2 filesystem"
+			 err == -ENOTTY  ? ": is no file or directory of a HAMMER2 filesystem"
 			 : err == -EPERM ? ": only its owner and root may set that"
+			 : err == -EROFS ? ": it is mounted for reading only"
 					 : "");
 		s->failed = true;
+	} else if (json) {
+		json_object_begin(json, NULL);
+		json_name(json, "path", path, strlen(path));
+		json_uint(json, member, s->value);
+		json_bool(json, "done", !s->call->options.dry_run);
+		json_object_end(json);
 	} else if (!s->call->options.quiet) {
-		printf("%s%s\t%s=0x%02x\n", s->call->options.dry_run ? "would set " : "", path,
-		       s->check ? "check_algo" : "comp_algo", s->value);
+		fputs(s->call->options.dry_run ? "would set " : "", stdout);
+		out_name(stdout, path, strlen(path));
+		printf("\t%s=0x%02x\n", member, s->value);
 	}
 }
 
 /* ---- mounted ---- */
 
-static int set_mounted(const struct setting *s, const char *path)
+/* What a walk finds is not followed where it has become a symlink since. */
+static int set_mounted(const struct setting *s, const char *path, bool follow)
 {
 	struct hammer2_ioc_inode inode = {
 		.flags = s->check ? HAMMER2_SET_CHECK : HAMMER2_SET_COMP,
 	};
 	struct hammer2_ioc_version version = {.version = 0};
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW), err = 0;
+	int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW);
+	int fd = open(path, flags), err = 0;
 
 	if (fd < 0)
 		return -errno;
@@ -109,7 +131,7 @@ static int walk_step(const char *path, const struct stat *st, int type, struct F
 	if (type == FTW_DNR || type == FTW_NS)
 		tell(walked, path, -EACCES);
 	else if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))
-		tell(walked, path, set_mounted(walked, path));
+		tell(walked, path, set_mounted(walked, path, false));
 	return 0;
 }
 
@@ -185,11 +207,14 @@ static void set_path(struct setting *s, const char *path)
 	if (s->target.pfs) {
 		set_in_volumes(s, path);
 	} else if (s->call->options.recursive) {
+		char *top = realpath(path, NULL);
+
 		walked = s;
-		if (nftw(path, walk_step, 64, FTW_PHYS | FTW_MOUNT) != 0)
+		if (nftw(top ? top : path, walk_step, 64, FTW_PHYS | FTW_MOUNT) != 0)
 			tell(s, path, -errno);
+		free(top);
 	} else {
-		tell(s, path, set_mounted(s, path));
+		tell(s, path, set_mounted(s, path, true));
 	}
 }
 
@@ -198,6 +223,9 @@ static int set_paths(struct setting *s, char **paths, int count)
 	struct call *call = s->call;
 	char *arg = (char *)(uintptr_t)call->options.select;
 
+	/* A mounted filesystem that -s names makes no difference: the paths lead there. */
+	if (arg && admin_is_path_of_mount(arg))
+		arg = NULL;
 	call->options.write = !call->options.dry_run;
 	if (arg && target_open(call, &arg, 1, TARGET_PFS, &s->target) != EXIT_DONE)
 		return EXIT_SET;

@@ -1,4 +1,7 @@
-/* The verbs about a filesystem's volumes and space: volume-list, bulkfree, cleanup, growfs. */
+/*
+ * The verbs about a filesystem's volumes and space: volume-list, bulkfree, cleanup, growfs, info of a
+ * mounted one, and the emergency modes.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -15,61 +18,75 @@
 
 /* ---- volume-list ---- */
 
+static void json_volumes(struct json *json, const struct hammer2_ioc_volume *volumes, int count)
+{
+	json_array_begin(json, "volumes");
+	for (int i = 0; i < count; i++) {
+		json_object_begin(json, NULL);
+		json_uint(json, "volu_id", (uint64_t)volumes[i].id);
+		json_name(json, "path", volumes[i].path, strlen(volumes[i].path));
+		json_uint(json, "offset", volumes[i].offset);
+		json_uint(json, "size", volumes[i].size);
+		json_object_end(json);
+	}
+	json_array_end(json);
+}
+
+static void print_volume(const struct options *options, const struct hammer2_ioc_volume *volume)
+{
+	char size[OUT_SIZE_TEXT];
+
+	if (!options->quiet)
+		printf("volume%-2d ", volume->id);
+	out_name(stdout, volume->path, strlen(volume->path));
+	if (!options->quiet)
+		printf(" %s", out_size(volume->size, size));
+	if (options->verbose && !options->quiet)
+		printf(" 0x%016" PRIx64 " 0x%016" PRIx64, volume->offset, volume->size);
+	putchar('\n');
+}
+
+static void print_volumes(const struct options *options, const char *label, unsigned version,
+			  const struct hammer2_ioc_volume *volumes, int count)
+{
+	if (!options->quiet)
+		printf("version %u\n", version);
+	if (label[0] && !options->quiet) {
+		putchar('@');
+		out_name(stdout, label, strlen(label));
+		putchar('\n');
+	}
+	for (int i = 0; i < count; i++)
+		print_volume(options, &volumes[i]);
+}
+
 static int list_volumes(struct call *call, const char *name)
 {
-	struct hammer2_ioc_volume *volumes =
-		must_alloc(calloc(HAMMER2_IOC_VOLUMES_MAX, sizeof(*volumes)));
+	struct hammer2_ioc_volume *volumes;
 	char label[H2_NAME_MAX + 1];
 	struct admin admin;
 	unsigned version = 0;
-	int count = -1, code = admin_open(call, name, false, &admin);
+	int count, code = admin_open(call, name, false, &admin);
 
-	if (code == EXIT_DONE) {
-		count = admin_volumes(&admin, volumes, &version);
-		admin_label(&admin, label);
-	}
+	if (code != EXIT_DONE)
+		return code;
+	volumes = must_alloc(calloc(HAMMER2_IOC_VOLUMES_MAX, sizeof(*volumes)));
+	count = admin_volumes(&admin, volumes, &version);
+	admin_label(&admin, label);
 	if (count >= 0 && call->json) {
 		json_object_begin(call->json, NULL);
 		json_name(call->json, "filesystem", admin.name, strlen(admin.name));
 		json_uint(call->json, "version", version);
 		if (label[0])
 			json_name(call->json, "label", label, strlen(label));
-		json_array_begin(call->json, "volumes");
-		for (int i = 0; i < count; i++) {
-			json_object_begin(call->json, NULL);
-			json_uint(call->json, "volu_id", (uint64_t)volumes[i].id);
-			json_name(call->json, "path", volumes[i].path, strlen(volumes[i].path));
-			json_uint(call->json, "offset", volumes[i].offset);
-			json_uint(call->json, "size", volumes[i].size);
-			json_object_end(call->json);
-		}
-		json_array_end(call->json);
+		json_volumes(call->json, volumes, count);
 		json_object_end(call->json);
 	} else if (count >= 0) {
-		if (!call->options.quiet) {
-			printf("version %u\n", version);
-			if (label[0])
-				printf("@%s\n", label);
-		}
-		for (int i = 0; i < count; i++) {
-			char size[OUT_SIZE_TEXT];
-
-			if (call->options.quiet) {
-				puts(volumes[i].path);
-				continue;
-			}
-			printf("volume%-2d %s %s", volumes[i].id, volumes[i].path,
-			       out_size(volumes[i].size, size));
-			if (call->options.verbose)
-				printf(" 0x%016" PRIx64 " 0x%016" PRIx64, volumes[i].offset,
-				       volumes[i].size);
-			putchar('\n');
-		}
+		print_volumes(&call->options, label, version, volumes, count);
 	}
-	if (code == EXIT_DONE)
-		admin_close(&admin);
+	admin_close(&admin);
 	free(volumes);
-	return code == EXIT_DONE && count < 0 ? EXIT_PROBLEM : code;
+	return count < 0 ? EXIT_PROBLEM : EXIT_DONE;
 }
 
 int verb_volume_list(struct call *call)
@@ -164,6 +181,23 @@ static int scan_volumes(struct admin *admin, struct h2_bulkfree_result *result)
 	return err;
 }
 
+static const char *scan_advice(int err)
+{
+	switch (-err) {
+	case EROFS:
+		return "it is mounted for reading only";
+	case ENOTCONN:
+	case ECONNABORTED:
+		return "the server of the mount has ended; what was not committed has not happened";
+	case EIO:
+	case EBADMSG:
+	case EUCLEAN:
+		return "nothing was freed, as damage may hide what is in use; see fsck.hammer2(8)";
+	default:
+		return "nothing was freed";
+	}
+}
+
 static int scan_one(struct call *call, const char *name)
 {
 	struct h2_bulkfree_result result = {0};
@@ -179,10 +213,7 @@ static int scan_one(struct call *call, const char *name)
 	if (err == -EINTR) {
 		complain("%s: bulkfree was interrupted; nothing has changed", admin.name);
 	} else if (err) {
-		complain("%s: bulkfree: %s%s", admin.name, error_text(err),
-			 err == -EROFS ? ": it is for reading only"
-				       : "; nothing was freed, as damage may hide what is in use: "
-					 "see fsck.hammer2(8)");
+		complain("%s: bulkfree: %s: %s", admin.name, error_text(err), scan_advice(err));
 	} else if (call->json) {
 		json_object_begin(call->json, NULL);
 		json_name(call->json, "filesystem", admin.name, strlen(admin.name));
@@ -241,8 +272,9 @@ static int grow_one(struct call *call, const char *name)
 		complain("%s: growfs: %s%s", admin.name, error_text(err),
 			 err == -EINVAL ? ": it can only grow, and not beyond its device"
 			 : err == -EOPNOTSUPP ? ": a filesystem of several volumes cannot grow"
-			 : err == -EPERM      ? ": needs root, or the user who mounted it"
-					      : "");
+			 : err == -EPERM ? ": this needs root, or the user who mounted it"
+			 : err == -EROFS ? ": it is mounted for reading only"
+					 : "");
 	else if (call->json)
 		json_growth(call->json, &admin, size, modified);
 	else if (!call->options.quiet && modified)
@@ -261,18 +293,33 @@ int verb_growfs(struct call *call)
 
 /* ---- info, of a mounted filesystem ---- */
 
-static void print_info(const struct admin *admin, const struct hammer2_ioc_status *status,
-		       const struct hammer2_ioc_volume *volumes, int count, unsigned version)
+struct summary {
+	struct hammer2_ioc_status status;
+	struct hammer2_ioc_volume *volumes;
+	int count; /* of volumes; -1: not told to this user */
+	unsigned version;
+	struct admin_pfs *pfss;
+	size_t pfs_count;
+};
+
+static void print_info(const struct admin *admin, const struct summary *s)
 {
+	const struct hammer2_ioc_status *status = &s->status;
 	char size[OUT_SIZE_TEXT];
 	uint64_t total = 0;
 
-	for (int i = 0; i < count; i++)
-		total += volumes[i].size;
-	printf("mounted on   %s, for %s\n", admin->name, status->writable ? "writing" : "reading");
-	printf("version      %u\n", version);
-	printf("size         %s", out_size(total, size));
-	printf(", allocatable %s", out_size(status->total_bytes, size));
+	fputs("mounted on   ", stdout);
+	out_name(stdout, admin->name, strlen(admin->name));
+	printf(", for %s\n", status->writable ? "writing" : "reading");
+	for (int i = 0; i < s->count; i++)
+		total += s->volumes[i].size;
+	if (s->count >= 0) {
+		printf("version      %u\n", s->version);
+		printf("size         %s, ", out_size(total, size));
+	} else {
+		fputs("size         ", stdout);
+	}
+	printf("allocatable %s", out_size(status->total_bytes, size));
 	printf(", free %s (%.1f %%)\n", out_size(status->free_bytes, size),
 	       status->total_bytes
 		       ? (double)status->free_bytes * 100 / (double)status->total_bytes
@@ -280,65 +327,89 @@ static void print_info(const struct admin *admin, const struct hammer2_ioc_statu
 	printf("coming back  %s with the next commits", out_size(status->waiting_bytes, size));
 	printf(", about %s by bulk free%s\n", out_size(status->lost_bytes, size),
 	       status->scan_expected_bytes ? ", which is running" : "");
-	for (int i = 0; i < count; i++)
-		printf("volume %-3d   %s: %s at %#" PRIx64 "\n", volumes[i].id, volumes[i].path,
-		       out_size(volumes[i].size, size), volumes[i].offset);
+	for (int i = 0; i < s->count; i++) {
+		printf("volume %-3d   ", s->volumes[i].id);
+		out_name(stdout, s->volumes[i].path, strlen(s->volumes[i].path));
+		printf(": %s at %#" PRIx64 "\n", out_size(s->volumes[i].size, size),
+		       s->volumes[i].offset);
+	}
+	for (size_t i = 0; i < s->pfs_count; i++) {
+		printf("%-12s ", i == 0 ? "PFSs" : "");
+		out_name(stdout, s->pfss[i].label, strlen(s->pfss[i].label));
+		printf(" (%s)\n", admin_kind(&s->pfss[i]));
+	}
 }
 
-static void json_info(struct json *json, const struct admin *admin,
-		      const struct hammer2_ioc_status *status,
-		      const struct hammer2_ioc_volume *volumes, int count, unsigned version)
+static void json_info(struct json *json, const struct admin *admin, const struct summary *s)
 {
 	json_object_begin(json, NULL);
 	json_name(json, "mounted_on", admin->name, strlen(admin->name));
-	json_bool(json, "writable", status->writable);
-	json_uint(json, "version", version);
-	json_uint(json, "allocator_size", status->total_bytes);
-	json_uint(json, "allocator_free", status->free_bytes);
-	json_uint(json, "waiting_bytes", status->waiting_bytes);
-	json_uint(json, "lost_bytes", status->lost_bytes);
-	json_bool(json, "bulkfree_running", status->scan_expected_bytes != 0);
-	json_array_begin(json, "volumes");
-	for (int i = 0; i < count; i++) {
-		json_object_begin(json, NULL);
-		json_uint(json, "volu_id", (uint64_t)volumes[i].id);
-		json_name(json, "path", volumes[i].path, strlen(volumes[i].path));
-		json_uint(json, "offset", volumes[i].offset);
-		json_uint(json, "size", volumes[i].size);
-		json_object_end(json);
+	json_bool(json, "writable", s->status.writable);
+	json_uint(json, "allocator_size", s->status.total_bytes);
+	json_uint(json, "allocator_free", s->status.free_bytes);
+	json_uint(json, "waiting_bytes", s->status.waiting_bytes);
+	json_uint(json, "lost_bytes", s->status.lost_bytes);
+	json_bool(json, "bulkfree_running", s->status.scan_expected_bytes != 0);
+	if (s->count >= 0) {
+		json_uint(json, "version", s->version);
+		json_volumes(json, s->volumes, s->count);
+		json_array_begin(json, "pfs");
+		for (size_t i = 0; i < s->pfs_count; i++)
+			admin_json_pfs(json, &s->pfss[i]);
+		json_array_end(json);
 	}
-	json_array_end(json);
 	json_object_end(json);
+}
+
+/* Anyone is told how much space there is; the rest only who may change it. */
+static int info_of_mount(struct call *call, struct admin *admin)
+{
+	struct summary s = {.count = -1};
+	int code = EXIT_DONE, err = admin_status(admin, &s.status);
+	unsigned damaged;
+
+	if (err) {
+		complain("%s: %s", admin->name, error_text(err));
+		return EXIT_PROBLEM;
+	}
+	s.volumes = must_alloc(calloc(HAMMER2_IOC_VOLUMES_MAX, sizeof(*s.volumes)));
+	if (admin_may_change(admin)) {
+		s.count = admin_volumes(admin, s.volumes, &s.version);
+		s.pfss = admin_list(admin, &s.pfs_count, &damaged, &code);
+	}
+	if (call->json)
+		json_info(call->json, admin, &s);
+	else
+		print_info(admin, &s);
+	free(s.pfss);
+	free(s.volumes);
+	return code;
 }
 
 int verb_info(struct call *call)
 {
-	struct hammer2_ioc_volume *volumes;
-	struct hammer2_ioc_status status;
+	const char *name = call->options.select ? call->options.select : ".";
+	char *select = (char *)(uintptr_t)call->options.select;
 	struct admin admin;
-	unsigned version = 0;
-	int err, count, code;
+	int code;
 
-	if (call->argc > 1 || !admin_is_path_of_mount(call->argc ? call->argv[0] : "."))
-		return call->argc > 0 ? info_of_volumes(call)
-				      : (complain("info: name a volume, or a path in a mounted "
-						  "filesystem"),
-					 EXIT_USAGE);
-	code = admin_open(call, call->argc ? call->argv[0] : ".", false, &admin);
-	if (code != EXIT_DONE)
-		return code;
-	volumes = must_alloc(calloc(HAMMER2_IOC_VOLUMES_MAX, sizeof(*volumes)));
-	err = admin_status(&admin, &status);
-	if (err)
-		complain("%s: %s", admin.name, error_text(err));
-	count = err ? -1 : admin_volumes(&admin, volumes, &version);
-	if (count >= 0 && call->json)
-		json_info(call->json, &admin, &status, volumes, count, version);
-	else if (count >= 0)
-		print_info(&admin, &status, volumes, count, version);
-	free(volumes);
-	admin_close(&admin);
-	return count < 0 ? EXIT_PROBLEM : EXIT_DONE;
+	if (call->argc > 0)
+		name = call->argv[0];
+	if (call->argc > 1 || !admin_is_path_of_mount(name)) {
+		if (call->argc == 0 && !select) {
+			complain("info: the current directory is not in a HAMMER2 filesystem; name "
+				 "a volume, or a path in a mounted one");
+			return EXIT_USAGE;
+		}
+		return call->argc > 0 ? info_of_volumes(call, call->argv, call->argc)
+				      : info_of_volumes(call, &select, 1);
+	}
+	code = admin_open(call, name, false, &admin);
+	if (code == EXIT_DONE) {
+		code = info_of_mount(call, &admin);
+		admin_close(&admin);
+	}
+	return code;
 }
 
 /* ---- emergency mode ---- */
@@ -347,16 +418,15 @@ static int set_emergency(struct call *call, bool on)
 {
 	struct admin admin;
 	int32_t mode = on;
-	int err, code = admin_open(call, call->argc ? call->argv[0] : NULL, false, &admin);
+	int err = 0, code = admin_open(call, call->argc ? call->argv[0] : NULL, false, &admin);
 
 	if (code != EXIT_DONE)
 		return code;
-	err = !admin_is_mounted(&admin) ? -EINVAL
-	      : ioctl(admin.fd, HAMMER2IOC_EMERG_MODE, &mode) < 0 ? -errno
-								   : 0;
+	if (admin_is_mounted(&admin) && ioctl(admin.fd, HAMMER2IOC_EMERG_MODE, &mode) < 0)
+		err = -errno;
 	if (err)
-		complain("%s: %s", admin.name,
-			 err == -EINVAL ? "is not mounted" : error_text(err));
+		complain("%s: %s%s", admin.name, error_text(err),
+			 err == -EPERM ? ": this needs root, or the user who mounted it" : "");
 	else if (!call->options.quiet)
 		printf("Emergency mode on \"%s\" %s; it does nothing here, since removing works on "
 		       "a full filesystem without it\n",

@@ -8,8 +8,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -514,11 +516,21 @@ static int cidprune(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return 0;
 }
 
+static uint64_t server_id;
+
+static void choose_server_id(void)
+{
+	if (getrandom(&server_id, sizeof(server_id), 0) != (ssize_t)sizeof(server_id))
+		server_id = (uint64_t)getpid();
+}
+
 static int status(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct h2_fs_stats stats;
 
 	(void)ino;
+	pthread_once(&once, choose_server_id);
 	h2_fs_get_stats(fs_of(req), &stats);
 	a->status = (struct hammer2_ioc_status){
 		.total_bytes = stats.total_bytes,
@@ -528,6 +540,7 @@ static int status(fuse_req_t req, fuse_ino_t ino, union argument *a)
 		.scan_bytes = stats.scan_bytes,
 		.scan_expected_bytes = stats.scan_expected_bytes,
 		.writable = view_of(req)->nodes != NULL,
+		.server = server_id,
 	};
 	return 0;
 }

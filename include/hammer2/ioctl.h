@@ -60,8 +60,11 @@ struct hammer2_ioc_bulkfree {
 	uint64_t total_fragmented, total_allocated, total_scanned;
 };
 
+#define HAMMER2_DESTROY_NAME 1u
+#define HAMMER2_DESTROY_INUM 2u
+
 struct hammer2_ioc_destroy {
-	uint32_t cmd; /* 0 nothing, 1 by name, 2 by inode number */
+	uint32_t cmd; /* 0 nothing, or one of these */
 	char path[260];
 	uint64_t inum;
 };
@@ -129,7 +132,8 @@ struct hammer2_ioc_status {
 	uint64_t scan_bytes, scan_expected_bytes; /* of the running bulk free; both 0: none runs */
 	uint32_t writable;                        /* this mount is for writing */
 	uint32_t reserved0;
-	uint64_t reserved[25];
+	uint64_t server; /* tells servers, and so filesystems, apart; the same for all its mounts */
+	uint64_t reserved[24];
 };
 
 #define HAMMER2IOC_PFS_RENAME _IOWR('H', 0xf1, struct hammer2_ioc_pfs_rename) /* EBUSY, EEXIST */
