@@ -166,8 +166,12 @@ static uint64_t later(uint64_t a, uint64_t b)
 /* No block that the PFS has now is newer than what this returns. */
 static uint64_t newest_tid(const struct root *root)
 {
-	return root->pfs ? later(root->pfs->modify_tid, root->pfs->root->ref.modify_tid)
-			 : root->ref.modify_tid + 1;
+	uint64_t tid = root->pfs ? later(root->pfs->modify_tid, root->pfs->root->ref.modify_tid)
+				 : root->ref.modify_tid + 1;
+
+	/* DragonFly gives the root of a snapshot a lower one than what it shares with its origin. */
+	return later(tid, root->pfs ? root->pfs->root->meta.pfs_lsnap_tid
+				    : root->meta.pfs_lsnap_tid);
 }
 
 void h2_pfs_change_begin(struct h2_encoding *e)
