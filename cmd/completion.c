@@ -103,7 +103,10 @@ static void print_choice(void)
 	     "\tesac\n"
 	     "\tcase $kind in");
 	fputs(algorithms, stdout);
-	puts("\tlabel) choices=$(hammer2 ${place:+-s \"$place\"} pfs-list -q 2>/dev/null) ;;\n"
+	puts("\tlabel)\n"
+	     "\t\tlocal -a where=()\n"
+	     "\t\t[[ -n $place ]] && where=(-s \"$place\")\n"
+	     "\t\tchoices=$(hammer2 \"${where[@]}\" pfs-list -q 2>/dev/null) ;;\n"
 	     "\tesac");
 }
 
@@ -148,7 +151,7 @@ static void print_zsh(void)
 	     "{\n"
 	     "\temulate -L zsh\n"
 	     "\tsetopt ksh_arrays\n"
-	     "\tlocal -a line=(\"${(@)words}\")\n"
+	     "\tlocal -a line=(\"${words[@]}\")\n"
 	     "\tlocal cur=${words[CURRENT-1]} prev=${words[CURRENT-2]} at=$((CURRENT - 1))\n"
 	     "\tlocal i arguments=0 verb= place= choices= options= kind=file cur_options=yes");
 	print_scan();
