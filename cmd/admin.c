@@ -353,6 +353,8 @@ static const char *advice(const struct admin *admin, int err)
 	switch (-err) {
 	case EEXIST:
 		return "there is a PFS with that label";
+	case ENOTUNIQ:
+		return "another PFS has that UUID";
 	case ENOENT:
 		return "there is no PFS with that label; \"hammer2 pfs-list\" shows them";
 	case EBUSY:

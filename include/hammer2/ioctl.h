@@ -94,7 +94,7 @@ struct hammer2_ioc_volume_list2 {
 
 #define HAMMER2IOC_VERSION_GET _IOWR('h', 64, struct hammer2_ioc_version)
 #define HAMMER2IOC_PFS_GET _IOWR('h', 80, struct hammer2_ioc_pfs)      /* ENOENT */
-#define HAMMER2IOC_PFS_CREATE _IOWR('h', 81, struct hammer2_ioc_pfs)   /* EEXIST */
+#define HAMMER2IOC_PFS_CREATE _IOWR('h', 81, struct hammer2_ioc_pfs)   /* EEXIST, ENOTUNIQ */
 #define HAMMER2IOC_PFS_DELETE _IOWR('h', 82, struct hammer2_ioc_pfs)   /* ENOENT, EBUSY */
 #define HAMMER2IOC_PFS_LOOKUP _IOWR('h', 83, struct hammer2_ioc_pfs)   /* ENOENT */
 #define HAMMER2IOC_PFS_SNAPSHOT _IOWR('h', 84, struct hammer2_ioc_pfs) /* EEXIST */

@@ -31,7 +31,8 @@ struct h2_pfs_change {
 	const char *source_label; /* of the one that is copied, or NULL */
 	const char *new_label;    /* of one that there will be, or NULL */
 	struct h2_pfs_ids new_ids;
-	int err; /* it was refused */
+	bool ids_given; /* by the caller; else they are random ones, of no other PFS */
+	int err;        /* it was refused */
 
 	struct root target, source;
 	uint64_t new_key;
@@ -131,6 +132,33 @@ static int find_new(struct h2_fs *fs, struct h2_pfs_change *c)
 	return err == -ENOENT ? 0 : err == 0 ? -EEXIST : err;
 }
 
+static bool same_id(const struct h2_uuid *a, const struct h2_uuid *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* Two PFSs with one id would be one to DragonFly (BS 2.4). Damage may hide who has it. */
+static int check_ids(struct h2_fs *fs, const struct h2_pfs_ids *ids)
+{
+	struct h2_cursor cursor;
+	struct h2_blockref ref;
+	struct root root;
+	int err;
+
+	h2_cursor_init(&cursor, &fs->blocks, &in_super_root, H2_TREE_SUPER_ROOT, &fs->super_root, 0,
+		       UINT64_MAX);
+	while ((err = h2_cursor_next(&cursor, &ref)) == 0) {
+		err = load(fs, &ref, &root);
+		if (!err && (same_id(&root.meta.pfs_clid, &ids->clid) ||
+			     same_id(&root.meta.pfs_fsid, &ids->fsid)))
+			err = -ENOTUNIQ;
+		if (err)
+			break;
+	}
+	h2_cursor_fini(&cursor);
+	return err == 1 ? 0 : err;
+}
+
 /* See to it that the entry can be changed. */
 static int touch(struct h2_encoding *e, uint64_t key)
 {
@@ -149,6 +177,8 @@ static int look_up(struct h2_encoding *e, struct h2_pfs_change *c)
 		err = find(e->fs, c->source_label, &c->source, NULL);
 	if (!err && c->new_label)
 		err = find_new(e->fs, c);
+	if (!err && c->ids_given)
+		err = check_ids(e->fs, &c->new_ids);
 	if (!err && c->target_label)
 		err = touch(e, c->target.ref.key);
 	if (!err && c->source_label)
@@ -484,6 +514,7 @@ static int set_ids(struct h2_pfs_change *c, const struct h2_pfs_ids *ids)
 
 	if (ids) {
 		c->new_ids = *ids;
+		c->ids_given = true;
 		/* MF 11.4: DragonFly merges PFSs that have the same. */
 		return memcmp(&ids->clid, &nil, sizeof(nil)) == 0 ||
 				       memcmp(&ids->fsid, &nil, sizeof(nil)) == 0

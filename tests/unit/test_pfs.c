@@ -60,7 +60,7 @@ static void a_new_pfs_is_durable_and_as_bs_10_2_has_it(void **state)
 static void a_new_pfs_has_the_ids_it_is_given(void **state)
 {
 	struct volume *v = *state;
-	struct h2_pfs_ids ids = {.clid = {{1, 2, 3}}, .fsid = {{4, 5, 6}}};
+	struct h2_pfs_ids ids = {.clid = {{1, 2, 3}}, .fsid = {{4, 5, 6}}}, other;
 	struct h2_pfs_info info;
 
 	make_volume(v, 64 * MIB);
@@ -69,6 +69,14 @@ static void a_new_pfs_has_the_ids_it_is_given(void **state)
 	info = info_of(v, "new");
 	assert_true(same_uuid(&info.meta.pfs_clid, &ids.clid));
 	assert_true(same_uuid(&info.meta.pfs_fsid, &ids.fsid));
+	/* Another with one of them would be the same to DragonFly. */
+	other = (struct h2_pfs_ids){.clid = ids.clid, .fsid = {{7}}};
+	assert_int_equal(h2_pfs_create(v->fs, "other", &other), -ENOTUNIQ);
+	other = (struct h2_pfs_ids){.clid = {{7}}, .fsid = ids.fsid};
+	assert_int_equal(h2_pfs_create(v->fs, "other", &other), -ENOTUNIQ);
+	assert_int_equal(h2_pfs_snapshot(v->fs, "new", "other", &ids), -ENOTUNIQ);
+	other.fsid = (struct h2_uuid){{8}};
+	assert_int_equal(h2_pfs_create(v->fs, "other", &other), 0);
 }
 
 static void labels_that_cannot_be_are_refused(void **state)
