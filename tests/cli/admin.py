@@ -135,6 +135,7 @@ def test_errors(bench):
     with bench.image() as image:
         bench.call("snapshot", image + "@DATA", "snap")
         before = pfss(bench, image)
+        clid = before[0]["pfs"][0]["clid"]
         for args, expect, text in (
                 (("pfs-create", "DATA"), 1, "there is a PFS with that label"),
                 (("pfs-create", "a/b"), 1, "none of"),
@@ -144,6 +145,7 @@ def test_errors(bench):
                 (("pfs-create", "x" * 256), 1, "too long"),
                 (("pfs-create", "y", "-t", "SLAVE"), 2, "only PFSs of type MASTER"),
                 (("pfs-create", "y", "-u", "no uuid"), 2, "is no UUID"),
+                (("pfs-create", "y", "-u", clid), 1, "another PFS has that UUID"),
                 (("pfs-create",), 2, "missing arguments"),
                 (("pfs-delete", "missing"), 1, "there is no PFS with that label"),
                 (("pfs-rename", "missing", "y"), 1, "pfs_rename(missing)"),

@@ -89,7 +89,7 @@ class Bench:
 
     def call(self, *args, expect=0, environment=None):
         """Run the program; it must end with the status expect (None: any)."""
-        env = dict(os.environ, TZ="UTC", **(environment or {}))
+        env = {**os.environ, "TZ": "UTC", **(environment or {})}
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
                 status = subprocess.run([self.program, *args], stdin=subprocess.DEVNULL, stdout=out,
