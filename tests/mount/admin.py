@@ -15,6 +15,7 @@ import pwd
 import re
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -48,8 +49,8 @@ class Tool:
     def labels(self, place):
         return self("-s", place, "pfs-list", "-q").split()
 
-    def json(self, *args):
-        return json.loads(self(*args, "--json"))
+    def json(self, *args, **how):
+        return json.loads(self(*args, "--json", **how))
 
 
 class Mounted:
@@ -653,10 +654,275 @@ def test_interrupted_requests(t):
                               stderr=subprocess.PIPE, text=True)
     time.sleep(0.02)
     os.kill(t.server(), signal.SIGKILL)
-    client.communicate(timeout=10)
+    said = client.communicate(timeout=10)[1]
+    check(client.returncode == 0 or "the server of the mount has ended" in said, said)
+    check("unmount it" in h("-s", point, "pfs-list", expect=1), "a mount without a server")
     subprocess.run(["umount", "-l", point], check=True)
     t.fsck(image)
     equal(h.labels(image), ["DATA", "LOCAL", "snap"], "labels after the server's death")
+
+
+# ---- which filesystem ----
+
+def table(h, *args, **how):
+    """The places that pfs-list lists, with their labels."""
+    places = {}
+    for line in h("pfs-list", *args, **how).splitlines():
+        if line.startswith("Type "):
+            place = line.split(" Label on ", 1)[1]
+            places[place] = []
+        else:
+            places[place].append(line.split()[-1])
+    return places
+
+
+def test_mounts_are_found(t):
+    """Without an argument: each mounted filesystem once, however it was named."""
+    h = Tool(t)
+    one, two = t.volume("one", "-L", "DATA", size="256M"), t.volume("two", "-L", "DATA", size="256M")
+    link = os.path.join(t.dir, "a link")
+    os.symlink(one, link)
+    point = t.mount_on(t.point(), one + "@DATA")
+    h("-s", point, "pfs-create", "home")
+    t.mount_on(t.point(), link + "@home")
+    other = os.path.join(t.dir, "a b\\c")
+    os.mkdir(other)
+    t.mount_on(other, two + "@DATA")
+    shown = other.replace("\\", "\\\\")
+    equal(len(t.servers()), 2, "servers")
+    found = {k: v for k, v in table(h).items() if k.startswith(t.dir)}
+    equal(found, {point: ["DATA", "LOCAL", "home"], shown: ["DATA", "LOCAL"]}, "pfs-list")
+    listed = [m["filesystem"] for m in h.json("pfs-list") if m["filesystem"].startswith(t.dir)]
+    equal(listed, [point, other], "in JSON")
+    said = h("cleanup")
+    equal(said.count("hammer2 cleanup \"" + t.dir), 2, f"filesystems in {said}")
+    equal(h("volume-list", "-q").split("\n").count(one), 1, "volume-list")
+    # A copy is a filesystem of its own, whatever ids it has.
+    copy = os.path.join(t.dir, "copy.new")
+    t.umount(other)
+    wait_for(lambda: len(t.servers()) == 1, "the end of the server", 90)
+    subprocess.run(["cp", "--sparse=always", two, copy], check=True)
+    third = t.point()
+    for path, image in ((other, two), (third, copy)):
+        t.mount_on(path, image + "@DATA")
+    check({shown, third} <= set(table(h)), f"a copy: {table(h)}")
+    said = h("pfs-delete", "LOCAL", expect=1)
+    check("option -s names the one" in said and t.dir in said, said)
+    equal(table(h)[point], ["DATA", "LOCAL", "home"], "nothing was deleted")
+    said = h("pfs-delete", "home", expect=1)
+    check("it is mounted on " + t.dir in said, said)
+    h("-s", third, "pfs-create", "only here")
+    equal(h("pfs-delete", "only here"), "hammer2: pfs_delete(only here): SUCCESS\n", "deleting")
+    # What something else hides is not shown.
+    if subprocess.run(["mount", "-t", "tmpfs", "none", third], check=False).returncode == 0:
+        check(third not in table(h), "a hidden mount is listed")
+        t.umount(third)
+    for path in (third, other):
+        t.umount(path)
+    os.unlink(copy)
+
+
+def test_busy(t):
+    """Who is told that something is mounted is told where."""
+    h = Tool(t)
+    image = t.volume("busy", "-L", "DATA", size="256M")
+    point = t.mount_on(t.point(), image + "@DATA")
+    h("-s", point, "pfs-create", "home")
+    h("snapshot", point, "snap")
+    home = t.mount_on(t.point(), image + "@home")
+    for args in (("pfs-delete", "home"), ("pfs-rename", "home", "x"), ("rollback", "home", "snap")):
+        said = h("-s", point, *args, expect=1)
+        check(f"({args[1]}): it is mounted on {home}; unmount it first" in said, said)
+    for args in (("-s", image, "pfs-create", "x"), ("snapshot", image + "@DATA"), ("bulkfree", image),
+                 ("pfs-list", image)):
+        said = h(*args, expect=1)
+        check(f"is mounted on {point}; name that directory" in said, said)
+    t.umount(home)
+    h("-s", point, "pfs-rename", "home", "x")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_image_in_a_mount(t):
+    """A file in a mounted filesystem that is a volume stands for that volume; others for the mount."""
+    h = Tool(t)
+    outer = t.volume("outer", "-L", "OUTER", size="1G")
+    point = t.mount_on(t.point(), outer + "@OUTER")
+    inner = point + "/inner.img"
+    subprocess.run([os.path.join(t.bin, "mkfs.hammer2"), "-q", "-L", "INNER", "-s", "64M", inner],
+                   check=True, timeout=60)
+    write(point + "/file", "text")
+    check("INNER" in h("pfs-list", "-q", inner), "pfs-list of an image")
+    h("-s", inner, "pfs-create", "new")
+    check("new" in h.labels(inner) and "new" not in h.labels(point), "pfs-create in an image")
+    equal(h("info", inner).splitlines()[0][:4], "fsid", "info of an image")
+    check("OUTER" in h("pfs-list", "-q", point + "/file"), "pfs-list of a file")
+    h("setcomp", "none", inner)
+    equal(h.json("stat", point)[0]["comp"], "lz4:default", "of the directory")
+    t.umount(point)
+    t.fsck(outer)
+
+
+# ---- the rest ----
+
+def test_stat_and_printinode(t):
+    """What a mount tells of an inode is what the volume has."""
+    h = Tool(t)
+    image = t.volume("inode", "-L", "DATA", size="256M")
+    point = t.mount_on(t.point(), image + "@DATA")
+    os.mkdir(point + "/dir", 0o750)
+    write(point + "/dir/file", "x" * 5000)
+    os.chown(point + "/dir/file", 12, 34)
+    st = os.stat(point + "/dir/file")
+    os.symlink("file", point + "/dir/link")
+    os.mkfifo(point + "/fifo")
+    found = h.json("printinode", point + "/dir/file", point + "/dir/link")
+    inode = found[0]["inode"]
+    equal((inode["inum"], inode["uid"], inode["gid"], inode["size"], int(inode["mode"], 8) & 0o7777,
+           inode["nlinks"], inode["mtime_us"]),
+          (st.st_ino, 12, 34, 5000, stat.S_IMODE(st.st_mode), 1, st.st_mtime_ns // 1000), "the inode")
+    equal(found[1]["inode"], inode, "through a symlink")
+    root = h.json("printinode", cwd=point)[0]["inode"]
+    equal((root["inum"], root["pfs_type"], root["pfs_clid"]),
+          (1, "MASTER", h("-s", point, "pfs-clid", "DATA").strip()), "the root")
+    check(" inum     0x" in h("stat", "-v", point + "/dir"), "stat -v")
+    said = h("stat", point, point + "/fifo", point + "/missing", expect=1)
+    check("fifo: Inappropriate ioctl" in said and "missing: No such file" in said, said)
+    t.umount(point)
+    t.gone()
+    equal(h.json("printinode", image, "/dir/file")[0]["inode"], inode, "on the volume")
+    t.fsck(image)
+
+
+def test_other_requests(t):
+    h = Tool(t)
+    image = t.volume("requests", "-L", "DATA", size="256M")
+    point = t.mount_on(t.point(), image + "@DATA")
+    write(point + "/file", "text")
+    for state in ("enable", "disable"):
+        said = h(f"emergency-mode-{state}", point)
+        check(said.startswith(f'Emergency mode on "{point}" {state}d') and "does nothing" in said, said)
+    for args in (("destroy", point + "/file"), ("-s", point, "destroy-inum", "1024")):
+        said = h(*args, expect=1)
+        check("not supported" in said and "fsck.hammer2" in said, said)
+    equal(h("cidprune", point) + h("dumpchain", point + "/file") + h("dumpchain", point, "0x10"), "",
+          "what cidprune and dumpchain say")
+    equal(read(point + "/file"), "text", "the file")
+    for verb in ("cidprune", "dumpchain"):
+        said = h(verb, t.dir, expect=2)
+        check("is not in a mounted HAMMER2 filesystem" in said, said)
+    info = h("info", point)
+    check("PFSs         DATA (MASTER)" in info and "LOCAL (MASTER)" in info, info)
+    equal([p["label"] for p in h.json("info", point)["pfs"]], ["DATA", "LOCAL"], "PFSs in JSON")
+    item = h.json("snapshot", point, "snap")
+    equal((item["origin"], item["label"], item["done"]), ("DATA", "snap", True), "snapshot in JSON")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_settings_of_links(t):
+    """Paths are followed where they are named, and not where they are found."""
+    h = Tool(t)
+    image = t.volume("links", "-L", "DATA", size="256M")
+    point = t.mount_on(t.point(), image + "@DATA")
+    os.makedirs(point + "/real/below")
+    write(point + "/outside", "x")
+    os.symlink("../outside", point + "/real/out")
+    os.symlink("real", point + "/link")
+    h("setcomp", "zlib:3", point + "/link")
+    equal(h.json("stat", point + "/real")[0]["comp"], "zlib:3", "of a named symlink's target")
+    h("-s", point, "setcheck", "-r", "crc32", point + "/link")
+    equal([r["check"] for r in h.json("stat", point + "/real", point + "/real/below",
+                                      point + "/outside")], ["crc32", "crc32", "xxhash64"], "-r")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_mountall(t):
+    h = Tool(t)
+    images = [t.volume(f"fstab{i}", "-L", "DATA", size="64M") for i in range(3)]
+    points = [t.point() for _ in range(5)]
+    fstab = os.path.join(t.dir, "fstab")
+    write(fstab, f"""# HAMMER2 and others
+none {points[4]} tmpfs defaults 0 0
+{images[0]}@DATA {points[0]} hammer2 rw,noatime,x-test 0 0
+{images[1]} {points[1]} fuse.hammer2 ro,nofail 0 0
+{images[2]} {points[2]} hammer2 noauto 0 0
+{images[2]}.missing {points[3]} hammer2 ro,nofail 0 0
+""")
+    equal(h("mountall", "--fstab", fstab, "--dry-run").count("would mount "), 3, "dry run")
+    equal(list(t.infos()), [], "mounts after a dry run")
+    equal(h("mountall", "--fstab", fstab), "", "what mountall says")
+    equal([os.path.ismount(p) for p in points], [True, True, False, False, False], "mounts")
+    check("ro" in t.info(points[1])[1], "an option")
+    h("mountall", "--fstab", fstab)
+    equal(len(list(t.infos())), 2, "mounts after the second time")
+    with open(fstab, "a") as f:
+        f.write(f"{images[2]}.missing {points[3]} hammer2 ro 0 0\n")
+    check("missing" in h("mountall", "--fstab", fstab, expect=1), "a message")
+    for point in points[:2]:
+        t.umount(point)
+    t.gone()
+    os.unlink(fstab)
+
+
+def test_users_own_mount(t):
+    """The user who has mounted it may do everything; root, who cannot enter it, is not bothered."""
+    try:
+        user = pwd.getpwnam("nobody")
+    except KeyError:
+        raise Skip("there is no user nobody")
+    if not shutil.which("setpriv") or not shutil.which("fusermount3"):
+        raise Skip("setpriv or fusermount3 is missing")
+    h = Tool(t)
+    image, points = t.volume("own", "-L", "DATA", size="256M"), [t.point(), t.point()]
+    h("edit", image + "@DATA", "chown", "nobody", "/")
+    for path in (image, *points):
+        os.chown(path, user.pw_uid, user.pw_gid)
+    command = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
+               "env", "-u", "XDG_RUNTIME_DIR"]
+    if subprocess.run([*command, t.program, "--version"], capture_output=True).returncode:
+        raise Skip("nobody may not run the program in the build directory")
+    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    base = f"/tmp/hammer2-{user.pw_uid}"
+
+    def run(*args, expect=0):
+        done = subprocess.run([*command, *args], capture_output=True, text=True, timeout=60)
+        if "fusermount3" in done.stderr and "not permitted" in done.stderr:
+            raise Skip(done.stderr.strip())
+        equal(done.returncode, expect, f"exit code of {args} ({done.stderr})")
+        return done.stderr if expect else done.stdout
+    try:
+        os.chmod("/dev/fuse", 0o666)
+        run(t.program, image + "@DATA", points[0])
+        run(h.program, "-s", points[0], "pfs-create", "home")
+        run(t.program, image + "@home", points[1])
+        run("touch", points[0] + "/file")
+        run(h.program, "snapshot", points[0], "snap")
+        run(h.program, "setcomp", "none", points[0] + "/file", points[1])
+        said = run(h.program, "-s", points[0], "pfs-delete", "home", expect=1)
+        check(f"it is mounted on {points[1]}" in said, said)
+        said = run(h.program, "-s", points[0], "pfs-delete", "DATA", expect=1)
+        check("it is mounted on" in said, said)
+        check(points[0] in run(h.program, "pfs-list"), "the user's pfs-list")
+        run(h.program, "cleanup")
+        run(h.program, "growfs", "--size", "320M", points[0])
+        # Root.
+        check(points[0] not in h("pfs-list"), "root's pfs-list")
+        said = subprocess.run([h.program, "pfs-list", "-v"], capture_output=True, text=True)
+        equal(said.returncode, 0, "root's pfs-list -v")
+        check(f"{points[0]}: is left out: Permission denied" in said.stderr, said.stderr)
+        h("cleanup")
+        check("Permission denied" in h("-s", points[0], "pfs-create", "x", expect=1), "root")
+        run("fusermount3", "-u", points[1])
+        run(h.program, "-s", points[0], "rollback", "home", "snap")
+        run(h.program, "-s", points[0], "snapshot-delete", "snap")
+        run("fusermount3", "-u", points[0])
+        t.fsck(image)
+    finally:
+        os.chmod("/dev/fuse", mode)
+        t.clean_mounts()
+        shutil.rmtree(base, ignore_errors=True)
 
 
 # ---- a working day ----
