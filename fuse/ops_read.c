@@ -270,7 +270,7 @@ static mode_t mode_of(unsigned object_type)
 
 /*
  * What a listing without attributes tells; also in a listing with them where the inode cannot be
- * read: node 0 makes the kernel look the name up when somebody wants it, and get the error then.
+ * read, or is one too many: node 0 makes the kernel look the name up when somebody wants it, and get the error then.
  */
 static void fill_bare(struct fuse_entry_param *entry, uint64_t inum, mode_t mode)
 {
@@ -285,7 +285,7 @@ static bool put_name(struct listing *l, const struct h2_dirent *ent, uint64_t ne
 	struct h2_inode *inode;
 
 	fill_bare(&entry, ent->inum, mode_of(ent->type));
-	if (l->plus && h2_inode_get(l->view->pfs, ent->inum, &inode) == 0) {
+	if (l->plus && h2_dirent_get_listed(l->dir, ent, &inode) == 0) {
 		/* Every node in the reply is one that the kernel knows once more. */
 		if (!l->view->nodes || nodes_add(l->view->nodes, ent->inum))
 			fill_entry(l->view, inode, &entry);

@@ -204,6 +204,14 @@ int h2_dir_lookup(struct h2_inode *dir, const char *name, size_t name_len, struc
 int h2_dirent_get(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep);
 
 /*
+ * Get the inode of an entry for a listing with attributes. As h2_inode_get(), but -EAGAIN for one
+ * that is not in memory when listings of dir have read as many as take an eighth of the cache
+ * since a scan last began at 0: the inodes of a huge directory would push out everything else.
+ */
+int h2_dirent_get_listed(struct h2_inode *dir, const struct h2_dirent *ent,
+			 struct h2_inode **inodep);
+
+/*
  * A scan of a directory in key order, "." and ".." not included. Not to be shared by threads. Names
  * that exist during the whole scan are returned once, whatever is created and removed beside them
  * (BS 4.2).

@@ -211,6 +211,8 @@ int h2_dir_scan_new(struct h2_inode *dir, uint64_t from, struct h2_dir_scan **sc
 	scan = malloc(sizeof(*scan));
 	if (!scan)
 		return -ENOMEM;
+	if ((from & ~H2_KEY_VISIBLE) == 0)
+		atomic_store(&dir->listed, 0);
 	scan->dir = dir;
 	scan->next = from | H2_KEY_VISIBLE;
 	scan->end = false;

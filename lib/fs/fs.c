@@ -151,6 +151,7 @@ int h2_fs_open(struct h2_volumes *volumes, const struct h2_fs_options *options, 
 	if (!fs)
 		return -ENOMEM;
 	fs->volumes = volumes;
+	fs->listed_max = (unsigned)(cache_bytes / 8 / sizeof(struct h2_inode));
 	fs->allocator_size = h2_volumes_header(volumes)->allocator_size;
 	err = h2_blocks_init(&fs->blocks, volumes, cache_bytes, options ? options->report : NULL,
 			     options ? options->report_user : NULL);

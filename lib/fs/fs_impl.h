@@ -36,6 +36,7 @@ struct h2_fs {
 	/* constant once open */
 	struct h2_volumes *volumes;
 	struct h2_blocks blocks;
+	unsigned listed_max; /* inodes that listings of one directory may read */
 	size_t dirty_limit; /* bytes */
 	size_t store_limit; /* bytes of buffers */
 	bool hold_commits;  /* also when the limit is passed */
@@ -156,6 +157,7 @@ struct h2_inode {
 	bool indexed;          /* the index has it */
 	uint64_t prepared_tid; /* the group for which h2_inode_prepare() was called last */
 	uint64_t stored_bytes; /* of blocks below */
+	_Atomic unsigned listed; /* inodes read for a listing of this directory; without lock */
 	struct h2_buffer **buffers; /* buckets, a power of two of them; NULL: none */
 	unsigned buffer_buckets, buffer_count;
 	union {

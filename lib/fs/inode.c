@@ -184,29 +184,38 @@ static int load_legacy(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inod
 	return found ? load(pfs, inum, &ref, H2_PLACE_LEGACY, inodep) : -ENOENT;
 }
 
-int h2_inode_find(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
+/* Find an inode in memory. Returns 0; 1 if it is not there; -ENOENT. */
+static int find_in_memory(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
 {
 	struct h2_cache_key key = {.a = pfs->id, .b = inum, .kind = H2_CACHE_INODE};
-	struct h2_where where = h2_where_inode(pfs, inum);
 	struct h2_cached *cached;
-	struct h2_blockref ref;
 	int err;
 
 	if (inum == 0 || inum & H2_KEY_VISIBLE)
 		return -ENOENT;
 	cached = h2_cache_get(pfs->fs->blocks.cache, &key);
-	if (cached) {
-		*inodep = (struct h2_inode *)cached;
-		if (!(*inodep)->gone)
-			return 0;
-		/* Open files go on with it until its blocks are dropped. */
-		h2_inode_lock_read(*inodep);
-		err = (*inodep)->reaped ? -ENOENT : 0;
-		h2_inode_unlock_read(*inodep);
-		if (err)
-			h2_inode_put(*inodep);
+	if (!cached)
+		return 1;
+	*inodep = (struct h2_inode *)cached;
+	if (!(*inodep)->gone)
+		return 0;
+	/* Open files go on with it until its blocks are dropped. */
+	h2_inode_lock_read(*inodep);
+	err = (*inodep)->reaped ? -ENOENT : 0;
+	h2_inode_unlock_read(*inodep);
+	if (err)
+		h2_inode_put(*inodep);
+	return err;
+}
+
+int h2_inode_find(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
+{
+	struct h2_where where = h2_where_inode(pfs, inum);
+	struct h2_blockref ref;
+	int err = find_in_memory(pfs, inum, inodep);
+
+	if (err != 1)
 		return err;
-	}
 	h2_tree_lock_read(pfs->root);
 	err = h2_tree_first(&pfs->fs->blocks, &where, H2_TREE_PFS_ROOT, &pfs->root->u.root, inum,
 			    inum, &ref, NULL);
@@ -223,6 +232,24 @@ int h2_inode_get(struct h2_pfs *pfs, uint64_t inum, struct h2_inode **inodep)
 	h2_fs_enter(pfs->fs);
 	err = h2_inode_find(pfs, inum, inodep);
 	h2_fs_leave(pfs->fs);
+	return err;
+}
+
+int h2_dirent_get_listed(struct h2_inode *dir, const struct h2_dirent *ent,
+			 struct h2_inode **inodep)
+{
+	struct h2_fs *fs = h2_inode_fs(dir);
+	int err;
+
+	h2_fs_enter(fs);
+	err = find_in_memory(dir->pfs, ent->inum, inodep);
+	if (err == 1 && atomic_load(&dir->listed) >= fs->listed_max) {
+		err = -EAGAIN;
+	} else if (err == 1) {
+		atomic_fetch_add(&dir->listed, 1);
+		err = h2_inode_find(dir->pfs, ent->inum, inodep);
+	}
+	h2_fs_leave(fs);
 	return err;
 }
 

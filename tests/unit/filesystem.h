@@ -16,7 +16,7 @@ struct volume {
 	struct disks disks;
 	struct h2_fs *fs;
 	bool pack; /* what has become free is used again as soon as it can be */
-	size_t dirty_bytes; /* of struct h2_fs_options */
+	size_t dirty_bytes, cache_bytes; /* of struct h2_fs_options */
 	unsigned findings;
 	bool altered; /* the test has altered header copies: only the newest has to be sound */
 };
@@ -27,6 +27,7 @@ static inline void open_fs(struct volume *v)
 		.write = true,
 		.pack = v->pack,
 		.dirty_bytes = v->dirty_bytes,
+		.cache_bytes = v->cache_bytes,
 	};
 
 	disks_open(&v->disks);
