@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <hammer2/change.h>
 #include <hammer2/check.h>
@@ -187,35 +189,39 @@ static int format_sims(struct backend *b, const struct h2_mkfs_plan *plan,
 /* Let the disk hold what an image file holds. */
 static int load_image(struct backend *b)
 {
-	FILE *file = fopen(b->options.from, "rb");
+	int fd = open(b->options.from, O_RDONLY);
 	uint8_t *bytes = malloc(MIB);
-	uint64_t offset = 0;
-	size_t n;
+	off_t at = 0;
+	ssize_t n;
 	int err = 0;
 
-	if (!file || !bytes) {
-		err = file ? -ENOMEM : -errno;
+	if (fd < 0 || !bytes) {
+		err = fd < 0 ? -errno : -ENOMEM;
 		goto out;
 	}
 	h2_sim_free(b->sims[0]);
 	b->sims[0] = h2_sim_new(b->sizes[0]);
 	if (!b->sims[0])
 		err = -ENOMEM;
-	while (!err && (n = fread(bytes, 1, MIB, file)) > 0) {
+	while (!err && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+		n = pread(fd, bytes, MIB, at);
+		if (n <= 0)
+			err = n < 0 ? -errno : -EIO;
 		/* Only what is not zero, so that a large image takes little memory. */
-		for (size_t at = 0; at < n && !err; at += PAGE) {
-			size_t len = n - at < PAGE ? n - at : PAGE;
+		for (ssize_t from = 0; from < n && !err; from += PAGE) {
+			size_t len = (size_t)(n - from < PAGE ? n - from : PAGE);
 
-			if (bytes[at] || memcmp(bytes + at, bytes + at + 1, len - 1))
-				err = h2_sim_poke(b->sims[0], offset + at, bytes + at, len);
+			if (bytes[from] || memcmp(bytes + from, bytes + from + 1, len - 1))
+				err = h2_sim_poke(b->sims[0], (uint64_t)(at + from), bytes + from,
+						  len);
 		}
-		offset += n;
+		at += n;
 	}
-	if (!err && ferror(file))
-		err = -EIO;
+	if (!err && errno != ENXIO) /* behind the last data */
+		err = -errno;
 out:
-	if (file)
-		fclose(file);
+	if (fd >= 0)
+		close(fd);
 	free(bytes);
 	return err;
 }
