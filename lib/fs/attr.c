@@ -77,10 +77,17 @@ static int apply(struct h2_inode *inode, const struct h2_set_attr *set)
 	return 0;
 }
 
+/* Whether a block of the file may have to be written anew. The inode is locked. */
+static bool may_change_block(const struct h2_inode *inode, const struct h2_set_attr *set)
+{
+	return set->valid & H2_SET_SIZE && set->size > 0 &&
+	       !(h2_inode_is_inline(inode) && set->size <= H2_INLINE_DATA_MAX);
+}
+
 int h2_inode_set_attr(struct h2_inode *inode, const struct h2_set_attr *set)
 {
 	struct h2_fs *fs = h2_inode_fs(inode);
-	struct h2_txn_need need = {.quads = 1, .bytes = OVERHEAD_BYTES};
+	struct h2_txn_need need = {.bytes = OVERHEAD_BYTES};
 	int err = h2_inode_check_change(inode);
 
 	if (err)
@@ -89,11 +96,21 @@ int h2_inode_set_attr(struct h2_inode *inode, const struct h2_set_attr *set)
 		return -EINVAL;
 	if (set->valid & H2_SET_QUOTA && inode->meta.inum != H2_INUM_ROOT)
 		return -EINVAL;
-	/* Cutting a file gives room; every other change of attributes needs next to none. */
-	err = h2_txn_begin(fs->txn, &need, true);
-	if (err)
-		return err;
-	h2_rwlock_write(&inode->lock);
+	/*
+	 * Cutting a file gives room; every other change of attributes needs next to none. On a full
+	 * filesystem a whole block may be too much to ask for: only where the file has blocks.
+	 */
+	for (;;) {
+		err = h2_txn_begin(fs->txn, &need, true);
+		if (err)
+			return err;
+		h2_rwlock_write(&inode->lock);
+		if (need.quads > 0 || !may_change_block(inode, set))
+			break;
+		h2_rwlock_unlock(&inode->lock);
+		h2_txn_end(fs->txn, &need);
+		need.quads = 1;
+	}
 	err = h2_inode_prepare(inode);
 	if (!err) {
 		err = apply(inode, set);

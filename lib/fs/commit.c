@@ -23,16 +23,29 @@
 #define LITTLE (UINT64_C(4) << 20)
 #define ROUNDS_MAX 4u
 
-static struct h2_txn_need needs(void *user)
+struct h2_txn_need h2_fs_needs(struct h2_fs *fs)
 {
-	struct h2_fs *fs = user;
+	uint64_t inode_bytes = atomic_load(&fs->scarce) ? INODE_BYTES + H2_GRANULE : INODE_BYTES;
 
 	return (struct h2_txn_need){
 		.quads = atomic_load(&fs->buffer_quads),
 		.bytes = atomic_load(&fs->buffer_small) + atomic_load(&fs->branch_bytes) +
-			 atomic_load(&fs->dirty_inodes) * INODE_BYTES + BASE_BYTES +
+			 atomic_load(&fs->dirty_inodes) * inode_bytes + BASE_BYTES +
 			 atomic_load(&fs->pfs_change_bytes),
 	};
+}
+
+static struct h2_txn_need needs(void *user)
+{
+	return h2_fs_needs(user);
+}
+
+void h2_fs_judge_room(struct h2_fs *fs)
+{
+	uint64_t size = h2_volumes_header(fs->volumes)->allocator_size;
+	uint64_t granules = 2 * h2_volumes_reserve(size) / H2_GRANULE;
+
+	atomic_store(&fs->scarce, !h2_space_has(fs->space, 0, granules));
 }
 
 static int write_data(void *user)
@@ -89,7 +102,14 @@ int h2_place_inode(struct h2_encoding *e, struct h2_blockref *ref, const struct 
 		   const struct h2_tree_sums *sums)
 {
 	struct h2_blockref new_ref = *ref;
-	int err = h2_space_alloc(e->fs->space, H2_BLOCKREF_INODE, 10, &new_ref.data_off);
+	bool is_root = le64_get(d->inum) <= H2_INUM_ROOT;
+	/*
+	 * Roots are written by every commit. On a full filesystem they stay out of the granules of
+	 * other inodes, which would not come back as a whole for them.
+	 */
+	unsigned type = is_root && atomic_load(&e->fs->scarce) ? H2_BLOCKREF_INDIRECT
+							       : H2_BLOCKREF_INODE;
+	int err = h2_space_alloc(e->fs->space, type, 10, &new_ref.data_off);
 
 	if (err)
 		return err;
@@ -244,6 +264,8 @@ static int encode(void *user, struct h2_commit *commit)
 	int err = h2_buffers_drain(fs, true);
 
 	memcpy(fs->super_committed, fs->super_inode.u.blockset, sizeof(fs->super_committed));
+	if (!err && atomic_load(&fs->scarce))
+		h2_fs_move_neighbours(fs);
 	if (!err)
 		err = gather(fs);
 	for (size_t i = 0; i < fs->group_count && !err; i++) {
@@ -326,6 +348,7 @@ static void encoded(void *user)
 	h2_tree_clean(&fs->super_root, &fs->branch_bytes);
 	h2_tree_clean(&fs->super_set, &fs->branch_bytes);
 	fs->super_modify_tid = fs->super_ref.modify_tid + 1;
+	h2_fs_judge_room(fs);
 }
 
 /*

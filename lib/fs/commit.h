@@ -9,6 +9,12 @@ struct h2_encoding {
 	struct h2_commit *commit;
 };
 
+/* What the next commit may need at most. */
+struct h2_txn_need h2_fs_needs(struct h2_fs *fs);
+
+/* Let the inodes that lie beside changed ones be part of the group, as far as there is room. */
+void h2_fs_move_neighbours(struct h2_fs *fs);
+
 /*
  * Write an inode's block; ref, with its place given up, becomes that of the new one, with these
  * sums. Returns 0 or an error, after which no header may be written.

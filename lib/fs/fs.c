@@ -105,6 +105,8 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	if (!err)
 		err = h2_txn_open(fs->volumes, fs->space, &owner, &to, &fs->txn);
 	if (!err)
+		h2_fs_judge_room(fs);
+	if (!err)
 		err = h2_bulkfree_start(fs, options->commit_seconds > 0);
 	/* The next commit mends the header. */
 	if (!err && h2_volumes_header_is_backup(fs->volumes))

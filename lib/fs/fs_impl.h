@@ -41,6 +41,7 @@ struct h2_fs {
 	size_t store_limit; /* bytes of buffers */
 	bool hold_commits;  /* also when the limit is passed */
 	struct h2_space *space;
+	_Atomic bool scarce; /* h2_fs_judge_room() */
 	struct h2_txn *txn; /* NULL: read-only */
 	struct h2_pool *pool; /* NULL: callers store what they write */
 	unsigned pool_threads;
@@ -358,6 +359,9 @@ int h2_file_truncate_locked(struct h2_inode *inode, uint64_t size);
 /* ---- commits ---- */
 
 extern const struct h2_txn_owner h2_fs_txn_owner;
+
+/* Remember whether removals have begun to use the reserve, or soon will: see neighbours.c. */
+void h2_fs_judge_room(struct h2_fs *fs);
 
 /* Give back what only commits keep: after the last one, or after a failed one. */
 void h2_fs_forget_changes(struct h2_fs *fs);

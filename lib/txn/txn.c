@@ -336,6 +336,32 @@ static void release_need(struct h2_txn *txn, const struct h2_txn_need *need)
 	h2_mutex_unlock(&txn->lock);
 }
 
+/*
+ * Whether a scan is due before the rest of the reserve is used up: with little room groups are
+ * small, and small groups waste it.
+ */
+static bool is_much_lost(struct h2_txn *txn)
+{
+	struct h2_space_stats stats;
+
+	h2_space_get_stats(txn->space, &stats);
+	return stats.lost_bytes >= txn->reserve_granules * H2_GRANULE / 4;
+}
+
+/* Find what is lost and let it come back. A commit that fails is for the next one to tell. */
+static void reclaim_all(struct h2_txn *txn, unsigned rounds)
+{
+	struct h2_space_stats stats;
+
+	if (!txn->owner.reclaim(txn->owner.user))
+		return;
+	for (; rounds > 0; rounds--) {
+		h2_space_get_stats(txn->space, &stats);
+		if (stats.waiting_bytes == 0 || h2_txn_commit(txn) != 0)
+			break;
+	}
+}
+
 int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool removes)
 {
 	/* Dropped storage comes back when all header copies have been written once more. */
@@ -358,6 +384,11 @@ int h2_txn_begin(struct h2_txn *txn, const struct h2_txn_need *need, bool remove
 			tries--;
 			if (h2_txn_commit(txn) != 0)
 				return -EROFS;
+			if (!reclaimed && is_much_lost(txn)) {
+				reclaimed = true;
+				reclaim_all(txn, rounds);
+				tries = rounds;
+			}
 		} else if (!reclaimed) {
 			reclaimed = true;
 			if (txn->owner.reclaim(txn->owner.user))

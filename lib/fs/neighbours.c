@@ -1,0 +1,76 @@
+/*
+ * Moving the inodes that lie beside changed ones, while there is little room.
+ *
+ * An inode takes a sixteenth of a granule, and granules are what the freemap knows (MF 10.3). One
+ * that moves leaves a place that is of use only when the rest of its granule is free as well. With
+ * room enough that comes by itself; on a full filesystem changing the inodes of small files one by
+ * one, in any order, would use up the reserve. There the others of the granule move too, and all of
+ * it comes back.
+ */
+#include <string.h>
+
+#include "commit.h"
+
+#define PER_GRANULE (H2_GRANULE / H2_INODE_SIZE)
+/* Beside the granule: the blocks of the index on the way to inodes that do not lie together there. */
+#define WAY_BYTES (UINT64_C(64) << 10)
+
+/* Whether there is room for what the group has now and another granule of neighbours. */
+static bool has_room(struct h2_fs *fs)
+{
+	struct h2_txn_need need = h2_fs_needs(fs);
+	uint64_t bytes = need.bytes - atomic_load(&fs->dirty_inodes) * H2_GRANULE + H2_GRANULE;
+
+	return h2_space_has(fs->space, need.quads,
+			    (bytes + WAY_BYTES + H2_GRANULE - 1) / H2_GRANULE);
+}
+
+/* Let the inode move if the index says that it lies at offset. Returns whether it does. */
+static bool move(struct h2_pfs *pfs, uint64_t inum, uint64_t offset)
+{
+	struct h2_inode *inode;
+	bool moves = false;
+
+	if (inum <= H2_INUM_ROOT || h2_inode_find(pfs, inum, &inode) != 0)
+		return false;
+	if (!inode->dirty && !inode->gone && h2_blockref_radix(&inode->ref) != 0 &&
+	    h2_blockref_offset(&inode->ref) == offset && h2_inode_prepare(inode) == 0) {
+		h2_inode_dirty(inode);
+		moves = true;
+	}
+	h2_inode_put(inode);
+	return moves;
+}
+
+/* Whether what the inode leaves comes back: no snapshot has it. */
+static bool is_worth_it(const struct h2_inode *inode)
+{
+	return !inode->gone && inode->meta.inum != H2_INUM_ROOT &&
+	       h2_blockref_radix(&inode->ref) != 0 &&
+	       inode->ref.mirror_tid > inode->pfs->root->meta.pfs_lsnap_tid;
+}
+
+void h2_fs_move_neighbours(struct h2_fs *fs)
+{
+	struct h2_inode *last = fs->dirty_last;
+	uint64_t spent = 0;
+	uint8_t granule[H2_GRANULE];
+
+	for (struct h2_inode *inode = fs->dirty_first; inode; inode = inode->dirty_next) {
+		uint64_t at = h2_blockref_offset(&inode->ref) / H2_GRANULE * H2_GRANULE;
+
+		/* What cannot be read or is not an inode stays where it is. */
+		if (is_worth_it(inode) && has_room(fs) &&
+		    h2_volumes_read(fs->volumes, at, granule, sizeof(granule)) == 0) {
+			for (unsigned i = 0; i < PER_GRANULE; i++) {
+				struct h2d_inode d;
+
+				memcpy(&d, granule + i * H2_INODE_SIZE, sizeof(d));
+				if (move(inode->pfs, le64_get(d.inum), at + i * H2_INODE_SIZE))
+					spent += H2_INODE_SIZE;
+			}
+		}
+		if (inode == last)
+			break;
+	}
+}
