@@ -23,7 +23,7 @@
 #include "lost_record.h"
 #include "used_map.h"
 
-#define WORTH_BYTES (UINT64_C(256) << 10) /* dropped since the last scan: for want of room */
+#define WORTH_BYTES (UINT64_C(64) << 10) /* dropped since the last scan: for want of room */
 #define THREAD_BYTES (UINT64_C(64) << 20) /* for the thread; on small volumes 1/64 of it */
 #define THREAD_BYTES_MIN (UINT64_C(1) << 20)
 #define FIRST_PAUSE 3 /* seconds; who mounts wants to read something first */

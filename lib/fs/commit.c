@@ -25,7 +25,7 @@
 
 struct h2_txn_need h2_fs_needs(struct h2_fs *fs)
 {
-	uint64_t inode_bytes = atomic_load(&fs->scarce) ? INODE_BYTES + H2_GRANULE : INODE_BYTES;
+	uint64_t inode_bytes = atomic_load(&fs->scarce) ? INODE_BYTES + H2_NEIGHBOURS_BYTES : INODE_BYTES;
 
 	return (struct h2_txn_need){
 		.quads = atomic_load(&fs->buffer_quads),

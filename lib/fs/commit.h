@@ -9,6 +9,12 @@ struct h2_encoding {
 	struct h2_commit *commit;
 };
 
+/*
+ * What a changed inode counts for besides itself while there is little room: the others of its granule,
+ * and blocks of the index on the way to them, which after a while do not lie together there.
+ */
+#define H2_NEIGHBOURS_BYTES (UINT64_C(9) * H2_GRANULE)
+
 /* What the next commit may need at most. */
 struct h2_txn_need h2_fs_needs(struct h2_fs *fs);
 

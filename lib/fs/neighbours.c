@@ -12,34 +12,28 @@
 #include "commit.h"
 
 #define PER_GRANULE (H2_GRANULE / H2_INODE_SIZE)
-/* Beside the granule: the blocks of the index on the way to inodes that do not lie together there. */
-#define WAY_BYTES (UINT64_C(64) << 10)
 
 /* Whether there is room for what the group has now and another granule of neighbours. */
 static bool has_room(struct h2_fs *fs)
 {
 	struct h2_txn_need need = h2_fs_needs(fs);
-	uint64_t bytes = need.bytes - atomic_load(&fs->dirty_inodes) * H2_GRANULE + H2_GRANULE;
+	uint64_t bytes = need.bytes - atomic_load(&fs->dirty_inodes) * H2_NEIGHBOURS_BYTES +
+			 H2_NEIGHBOURS_BYTES;
 
-	return h2_space_has(fs->space, need.quads,
-			    (bytes + WAY_BYTES + H2_GRANULE - 1) / H2_GRANULE);
+	return h2_space_has(fs->space, need.quads, (bytes + H2_GRANULE - 1) / H2_GRANULE);
 }
 
-/* Let the inode move if the index says that it lies at offset. Returns whether it does. */
-static bool move(struct h2_pfs *pfs, uint64_t inum, uint64_t offset)
+/* Let the inode move if the index says that it lies at offset. */
+static void move(struct h2_pfs *pfs, uint64_t inum, uint64_t offset)
 {
 	struct h2_inode *inode;
-	bool moves = false;
 
 	if (inum <= H2_INUM_ROOT || h2_inode_find(pfs, inum, &inode) != 0)
-		return false;
+		return;
 	if (!inode->dirty && !inode->gone && h2_blockref_radix(&inode->ref) != 0 &&
-	    h2_blockref_offset(&inode->ref) == offset && h2_inode_prepare(inode) == 0) {
+	    h2_blockref_offset(&inode->ref) == offset && h2_inode_prepare(inode) == 0)
 		h2_inode_dirty(inode);
-		moves = true;
-	}
 	h2_inode_put(inode);
-	return moves;
 }
 
 /* Whether what the inode leaves comes back: no snapshot has it. */
@@ -53,7 +47,6 @@ static bool is_worth_it(const struct h2_inode *inode)
 void h2_fs_move_neighbours(struct h2_fs *fs)
 {
 	struct h2_inode *last = fs->dirty_last;
-	uint64_t spent = 0;
 	uint8_t granule[H2_GRANULE];
 
 	for (struct h2_inode *inode = fs->dirty_first; inode; inode = inode->dirty_next) {
@@ -66,8 +59,7 @@ void h2_fs_move_neighbours(struct h2_fs *fs)
 				struct h2d_inode d;
 
 				memcpy(&d, granule + i * H2_INODE_SIZE, sizeof(d));
-				if (move(inode->pfs, le64_get(d.inum), at + i * H2_INODE_SIZE))
-					spent += H2_INODE_SIZE;
+				move(inode->pfs, le64_get(d.inum), at + i * H2_INODE_SIZE);
 			}
 		}
 		if (inode == last)

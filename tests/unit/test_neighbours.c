@@ -39,15 +39,37 @@ static unsigned fill_with_small_files(struct volume *v, struct h2_pfs *pfs)
 	return count;
 }
 
-static void every_small_file_can_be_truncated(void **state)
+/* The power fails; every header copy still leads to a sound filesystem. */
+static void cut_power(struct volume *v, struct h2_pfs **pfs)
 {
-	struct volume *v = *state;
+	h2_pfs_put(*pfs);
+	h2_fs_abandon(v->fs);
+	v->fs = NULL;
+	disks_close(&v->disks);
+	expect_sound(v);
+	open_fs(v);
+	assert_int_equal(h2_pfs_open(v->fs, "DATA", pfs), 0);
+}
+
+static void expect_size(struct h2_pfs *pfs, unsigned number, uint64_t size)
+{
+	struct h2_inode *inode;
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", number);
+	assert_int_equal(h2_path_lookup(pfs, name, &inode), 0);
+	assert_int_equal(h2_inode_meta(inode)->size, size);
+	h2_inode_put(inode);
+}
+
+static void truncate_all(struct volume *v, unsigned power_cuts)
+{
 	struct h2_pfs *pfs;
 	unsigned count;
 	const struct h2_set_attr empty = {.valid = H2_SET_SIZE, .size = 0};
 	uint64_t step = 7919;
 
-	make_volume(v, (uint64_t)64 * MIB);
+	make_volume(v, (uint64_t)48 * MIB);
 	assert_int_equal(h2_pfs_open(v->fs, "DATA", &pfs), 0);
 	count = fill_with_small_files(v, pfs);
 	h2_pfs_put(pfs);
@@ -68,16 +90,34 @@ static void every_small_file_can_be_truncated(void **state)
 			print_message("truncating %u of %u\n", i, count);
 		assert_int_equal(err, 0);
 		h2_inode_put(inode);
+		if (power_cuts > 0 && i % (count / power_cuts) == 1000) {
+			assert_int_equal(h2_fs_sync(v->fs), 0);
+			cut_power(v, &pfs);
+			for (unsigned j = 0; j <= i; j++)
+				expect_size(pfs, (unsigned)(j * step % count), 0);
+		}
 	}
 	h2_pfs_put(pfs);
 	close_fs(v);
 	expect_sound(v);
 }
 
+static void every_small_file_can_be_truncated(void **state)
+{
+	truncate_all(*state, 0);
+}
+
+static void nothing_is_lost_when_the_power_fails(void **state)
+{
+	truncate_all(*state, 7);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(every_small_file_can_be_truncated, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_lost_when_the_power_fails, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
