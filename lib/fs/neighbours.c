@@ -13,12 +13,15 @@
 
 #define PER_GRANULE (H2_GRANULE / H2_INODE_SIZE)
 
-/* Whether there is room for what the group has now and another granule of neighbours. */
-static bool has_room(struct h2_fs *fs)
+/* Blocks of the index on the way to one inode. */
+#define WAY_BYTES (UINT64_C(4) * H2_GRANULE)
+
+/* Whether there is room for what the group has now and so much more. */
+static bool has_room(struct h2_fs *fs, uint64_t more)
 {
 	struct h2_txn_need need = h2_fs_needs(fs);
 	uint64_t bytes = need.bytes - atomic_load(&fs->dirty_inodes) * H2_NEIGHBOURS_BYTES +
-			 H2_NEIGHBOURS_BYTES;
+			 more;
 
 	return h2_space_has(fs->space, need.quads, (bytes + H2_GRANULE - 1) / H2_GRANULE);
 }
@@ -31,7 +34,8 @@ static void move(struct h2_pfs *pfs, uint64_t inum, uint64_t offset)
 	if (inum <= H2_INUM_ROOT || h2_inode_find(pfs, inum, &inode) != 0)
 		return;
 	if (!inode->dirty && !inode->gone && h2_blockref_radix(&inode->ref) != 0 &&
-	    h2_blockref_offset(&inode->ref) == offset && h2_inode_prepare(inode) == 0)
+	    h2_blockref_offset(&inode->ref) == offset && has_room(pfs->fs, WAY_BYTES) &&
+	    h2_inode_prepare(inode) == 0)
 		h2_inode_dirty(inode);
 	h2_inode_put(inode);
 }
@@ -53,7 +57,7 @@ void h2_fs_move_neighbours(struct h2_fs *fs)
 		uint64_t at = h2_blockref_offset(&inode->ref) / H2_GRANULE * H2_GRANULE;
 
 		/* What cannot be read or is not an inode stays where it is. */
-		if (is_worth_it(inode) && has_room(fs) &&
+		if (is_worth_it(inode) && has_room(fs, H2_NEIGHBOURS_BYTES) &&
 		    h2_volumes_read(fs->volumes, at, granule, sizeof(granule)) == 0) {
 			for (unsigned i = 0; i < PER_GRANULE; i++) {
 				struct h2d_inode d;
