@@ -174,7 +174,7 @@ static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
 static int scan_volumes(struct admin *admin, struct h2_bulkfree_result *result)
 {
 	struct progress *progress = progress_new();
-	struct h2_bulkfree_options options = {.progress = goes_on, .user = progress};
+	struct h2_pass_options options = {.progress = goes_on, .user = progress};
 	int err = h2_fs_bulkfree(admin->target.fs, &options, result);
 
 	progress_free(progress);

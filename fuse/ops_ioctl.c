@@ -21,6 +21,7 @@
 
 #include "log.h"
 #include "ops_impl.h"
+#include "results.h"
 
 #define ENDING_TRIES 10u
 
@@ -144,6 +145,7 @@ union argument {
 	struct hammer2_ioc_pfs_rollback rollback;
 	struct hammer2_ioc_pfs_snapshot_of snapshot_of;
 	struct hammer2_ioc_status status;
+	struct hammer2_ioc_result result;
 };
 
 static_assert(sizeof(struct hammer2_ioc_version) == 256, "BS 13.1");
@@ -444,7 +446,7 @@ static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
 
 static int bulkfree_scan(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
-	struct h2_bulkfree_options options = {.progress = goes_on, .user = req};
+	struct h2_pass_options options = {.progress = goes_on, .user = req};
 	struct h2_bulkfree_result result;
 	int err = h2_fs_bulkfree(fs_of(req), &options, &result);
 
@@ -545,6 +547,17 @@ static int status(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return 0;
 }
 
+static int result_read(fuse_req_t req, fuse_ino_t ino, union argument *a)
+{
+	struct hammer2_ioc_result *r = &a->result;
+	ssize_t len = results_read(r->result, fuse_req_ctx(req)->uid, r->offset, r->bytes,
+				   sizeof(r->bytes));
+
+	(void)ino;
+	r->len = len < 0 ? 0 : (uint32_t)len;
+	return len < 0 ? (int)len : 0;
+}
+
 #define ANYONE 0x1u  /* may ask, BS 13.1 */
 #define CHANGES 0x2u /* needs a mount for writing */
 #define TELLS 0x4u   /* the argument goes back */
@@ -572,6 +585,7 @@ static const struct request {
 	{HAMMER2IOC_PFS_ROLLBACK, CHANGES, pfs_rollback},
 	{HAMMER2IOC_PFS_SNAPSHOT_OF, CHANGES, pfs_snapshot_of},
 	{HAMMER2IOC_STATUS, ANYONE | TELLS, status},
+	{HAMMER2IOC_RESULT, ANYONE | TELLS, result_read},
 };
 
 #define REQUEST_COUNT (sizeof(requests) / sizeof(requests[0]))

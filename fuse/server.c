@@ -26,6 +26,7 @@
 #include <hammer2/change.h>
 
 #include "log.h"
+#include "results.h"
 #include "session.h"
 
 #define CLIENT_SECONDS 30
@@ -248,7 +249,10 @@ int server_new(const struct options *options, const struct control_place *place,
 static int close_fs(struct server *s)
 {
 	bool writable = s->fs && !s->read_only;
-	int err = h2_fs_close(s->fs);
+	int err;
+
+	results_free();
+	err = h2_fs_close(s->fs);
 
 	h2_volumes_close(s->volumes);
 	if (err)

@@ -41,15 +41,6 @@ int h2_fs_write_state(struct h2_fs *fs);
 
 /* ---- space ---- */
 
-struct h2_bulkfree_options {
-	/*
-	 * Called now and then with how many bytes of blocks were met, and about how many there are;
-	 * returns whether to go on. May be NULL.
-	 */
-	bool (*progress)(void *user, uint64_t bytes, uint64_t bytes_expected);
-	void *user;
-};
-
 struct h2_bulkfree_result {
 	uint64_t blocks;      /* blockrefs met */
 	uint64_t used_bytes;  /* of their blocks; file data counts for each blockref */
@@ -64,7 +55,7 @@ struct h2_bulkfree_result {
  * Returns 0; -EINTR (progress said so); or a damage error: then nothing was freed, since damage may
  * hide what is in use. result may be NULL.
  */
-int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_bulkfree_options *options,
+int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_pass_options *options,
 		   struct h2_bulkfree_result *result);
 
 /*

@@ -86,6 +86,20 @@ void h2_fs_forget_cached(struct h2_fs *fs);
 /* The volumes that it was opened with. */
 struct h2_volumes *h2_fs_volumes(struct h2_fs *fs);
 
+/*
+ * For passes over all of a filesystem, or much of it. They see the state of one commit; others go on
+ * reading and writing meanwhile, but what they drop comes back only afterwards. One runs at a time;
+ * others wait.
+ */
+struct h2_pass_options {
+	/*
+	 * Called now and then with how many bytes of blocks were met, and about how many there are;
+	 * returns whether to go on: else the pass ends with -EINTR. May be NULL.
+	 */
+	bool (*progress)(void *user, uint64_t bytes, uint64_t bytes_expected);
+	void *user;
+};
+
 /* ---- PFSs, MF 11 ---- */
 
 struct h2_pfs_info {

@@ -136,10 +136,36 @@ struct hammer2_ioc_status {
 	uint64_t reserved[24];
 };
 
+/*
+ * Requests whose result is longer than an answer can be: it is then read in parts, by the same user
+ * and within a minute after each.
+ */
+struct hammer2_ioc_diff {
+	char from[256], to[256]; /* labels */
+	uint64_t result;         /* out */
+};
+
+struct hammer2_ioc_usage {
+	uint64_t result; /* out */
+};
+
+#define HAMMER2_RESULT_BYTES 12288u
+
+struct hammer2_ioc_result {
+	uint64_t result;
+	uint64_t offset;
+	uint32_t len; /* out: how many bytes are there; less than fit: the end */
+	uint32_t reserved;
+	uint8_t bytes[HAMMER2_RESULT_BYTES];
+};
+
 #define HAMMER2IOC_PFS_RENAME _IOWR('H', 0xf1, struct hammer2_ioc_pfs_rename) /* EBUSY, EEXIST */
 #define HAMMER2IOC_PFS_ROLLBACK _IOWR('H', 0xf2, struct hammer2_ioc_pfs_rollback)
 #define HAMMER2IOC_PFS_SNAPSHOT_OF _IOWR('H', 0xf3, struct hammer2_ioc_pfs_snapshot_of)
 #define HAMMER2IOC_STATUS _IOWR('H', 0xf4, struct hammer2_ioc_status)
+#define HAMMER2IOC_DIFF _IOWR('H', 0xf5, struct hammer2_ioc_diff)   /* ENOENT, EINTR */
+#define HAMMER2IOC_USAGE _IOWR('H', 0xf6, struct hammer2_ioc_usage) /* EINTR */
+#define HAMMER2IOC_RESULT _IOWR('H', 0xf7, struct hammer2_ioc_result) /* ENOENT */
 
 #ifdef __cplusplus
 }

@@ -30,7 +30,7 @@
 #define REST_FACTOR 10 /* the thread rests that many times as long as its last scan took */
 
 struct h2_bulkfree {
-	struct h2_mutex lock; /* held during a scan */
+	struct h2_mutex lock; /* held during a scan, and by whoever has paused them */
 	/* under lock */
 	bool broken; /* the last scan met damage: nobody tries again unasked */
 	uint64_t freed_last;
@@ -50,7 +50,7 @@ struct h2_bulkfree {
 struct scan {
 	struct h2_fs *fs;
 	struct h2_used_map *map;
-	const struct h2_bulkfree_options *options;
+	const struct h2_pass_options *options;
 	uint64_t blocks, bytes, bytes_expected;
 	/* removed files that are open: references */
 	struct h2_inode **gone;
@@ -147,7 +147,7 @@ static int scan_volume(struct scan *s, uint64_t *tid)
 }
 
 /* Under the lock. */
-static int run(struct h2_fs *fs, const struct h2_bulkfree_options *options,
+static int run(struct h2_fs *fs, const struct h2_pass_options *options,
 	       struct h2_bulkfree_result *result)
 {
 	struct h2_bulkfree *b = fs->bulkfree;
@@ -184,7 +184,7 @@ static int run(struct h2_fs *fs, const struct h2_bulkfree_options *options,
 	return err;
 }
 
-int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_bulkfree_options *options,
+int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_pass_options *options,
 		   struct h2_bulkfree_result *result)
 {
 	int err;
@@ -197,13 +197,15 @@ int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_bulkfree_options *options,
 	return err ? err : h2_txn_rotate(fs->txn);
 }
 
-void h2_bulkfree_progress(struct h2_fs *fs, uint64_t *bytes, uint64_t *expected)
+void h2_bulkfree_get_progress(struct h2_fs *fs, uint64_t *bytes, uint64_t *expected)
 {
 	*bytes = atomic_load(&fs->bulkfree->bytes);
 	*expected = atomic_load(&fs->bulkfree->bytes_expected);
 }
 
 /* ---- when there is no room ---- */
+
+static _Thread_local const struct h2_bulkfree *paused_by_us;
 
 static bool is_worth_it(struct h2_fs *fs, uint64_t bytes)
 {
@@ -222,6 +224,9 @@ bool h2_fs_reclaim(void *user)
 	uint64_t scans = atomic_load(&b->scans);
 	bool found;
 
+	/* A pass that allocates cannot wait for itself. */
+	if (paused_by_us == b)
+		return false;
 	h2_mutex_lock(&b->lock);
 	/* Somebody else may have made one while we waited. */
 	if (atomic_load(&b->scans) == scans) {
@@ -284,12 +289,28 @@ static void *thread_main(void *user)
 
 void h2_bulkfree_pause(struct h2_fs *fs)
 {
-	h2_mutex_lock(&fs->bulkfree->lock);
+	struct h2_bulkfree *b = fs->bulkfree;
+
+	h2_mutex_lock(&b->lock);
+	paused_by_us = b;
 }
 
 void h2_bulkfree_resume(struct h2_fs *fs)
 {
-	h2_mutex_unlock(&fs->bulkfree->lock);
+	struct h2_bulkfree *b = fs->bulkfree;
+
+	paused_by_us = NULL;
+	(void)h2_bulkfree_set_progress(fs, 0, 0);
+	h2_mutex_unlock(&b->lock);
+}
+
+bool h2_bulkfree_set_progress(struct h2_fs *fs, uint64_t bytes, uint64_t expected)
+{
+	struct h2_bulkfree *b = fs->bulkfree;
+
+	atomic_store_explicit(&b->bytes, bytes, memory_order_relaxed);
+	atomic_store_explicit(&b->bytes_expected, expected, memory_order_relaxed);
+	return !atomic_load_explicit(&b->interrupt, memory_order_relaxed);
 }
 
 /* What is lost after this: what was dropped, and what waits for commits that will not come. */

@@ -222,7 +222,7 @@ void h2_fs_get_stats(struct h2_fs *fs, struct h2_fs_stats *stats)
 
 	if (fs->txn) {
 		h2_space_get_stats(fs->space, &space);
-		h2_bulkfree_progress(fs, &scan_bytes, &scan_expected);
+		h2_bulkfree_get_progress(fs, &scan_bytes, &scan_expected);
 	}
 	h2_cache_get_stats(fs->blocks.cache, &cache);
 	available = fs->txn ? free_bytes(fs) : header->allocator_free;

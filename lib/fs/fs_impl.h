@@ -372,15 +372,21 @@ void h2_fs_forget_changes(struct h2_fs *fs);
 int h2_bulkfree_start(struct h2_fs *fs, bool with_thread);
 
 /* How far the running scan is; zeros where none runs. */
-void h2_bulkfree_progress(struct h2_fs *fs, uint64_t *bytes, uint64_t *expected);
+void h2_bulkfree_get_progress(struct h2_fs *fs, uint64_t *bytes, uint64_t *expected);
 
 /* End the thread, interrupting it; and, once no operation runs any more, free everything. */
 void h2_bulkfree_stop(struct h2_fs *fs);
 void h2_bulkfree_free(struct h2_fs *fs);
 
-/* Let no scan run until h2_bulkfree_resume(). */
+/*
+ * Let no scan run until h2_bulkfree_resume(), by the same thread. In between that thread finds no
+ * room by reclaiming; others wait for it.
+ */
 void h2_bulkfree_pause(struct h2_fs *fs);
 void h2_bulkfree_resume(struct h2_fs *fs);
+
+/* What others are told of the pass that has paused it. Returns whether that may go on. */
+bool h2_bulkfree_set_progress(struct h2_fs *fs, uint64_t bytes, uint64_t expected);
 
 /* Before closing, after the last commit: keep for the next time what a scan would find. */
 void h2_bulkfree_note_lost(struct h2_fs *fs);

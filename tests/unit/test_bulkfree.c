@@ -178,7 +178,7 @@ static bool stop_at_once(void *user, uint64_t bytes, uint64_t bytes_expected)
 
 static void interrupted_run_frees_nothing_and_the_next_one_all(void **state)
 {
-	struct h2_bulkfree_options options = {.progress = stop_at_once};
+	struct h2_pass_options options = {.progress = stop_at_once};
 	struct fixture *f = *state;
 	struct h2_bulkfree_result result;
 
@@ -237,7 +237,7 @@ static bool change_much(void *user, uint64_t bytes, uint64_t bytes_expected)
 static void changes_during_a_run_do_not_disturb_it(void **state)
 {
 	struct fixture *f = *state;
-	struct h2_bulkfree_options options = {.progress = change_much, .user = f};
+	struct h2_pass_options options = {.progress = change_much, .user = f};
 
 	f->cache_bytes = 1;
 	open_for_writing(f);
