@@ -50,6 +50,18 @@ int h2_pfs_snapshot(struct h2_fs *fs, const char *origin, const char *label,
 		    const struct h2_pfs_ids *ids);
 
 /*
+ * Make a snapshot of a directory: a PFS whose root it is, with all that is below it at this moment, and
+ * nothing else. Inodes keep their numbers; link counts are those of the names that are there. Costs
+ * by the number of names below the directory, whatever the files hold, and memory: 16 bytes for each.
+ *
+ * Others go on reading and writing meanwhile. A crash before it returns leaves nothing of it. Of a PFS's
+ * root it is h2_pfs_snapshot(). Returns also -EEXIST; -ENOTDIR; -ENOENT (dir was removed); -EINTR;
+ * -EOPNOTSUPP (inodes within directories, MF 7.6). options may be NULL.
+ */
+int h2_pfs_snapshot_directory(struct h2_inode *dir, const char *label,
+			      const struct h2_pfs_ids *ids, const struct h2_pass_options *options);
+
+/*
  * Give a PFS the contents of another one, a snapshot of it as a rule, which stays as it is. keep:
  * the label of a snapshot that receives the contents that it had; NULL: they are removed. Returns also
  * -EEXIST (keep); -EBUSY (it is open).

@@ -29,17 +29,33 @@ void h2_mutex_fini(struct h2_mutex *m)
 	pthread_mutex_destroy(&m->mutex);
 }
 
+/* The calling thread has just locked it. */
+static void note_held(struct h2_mutex *m)
+{
+#ifndef NDEBUG
+	m->owner = pthread_self();
+	m->held = true;
+	held_ranks |= rank_bit(m->rank);
+#else
+	(void)m;
+#endif
+}
+
 void h2_mutex_lock(struct h2_mutex *m)
 {
 #ifndef NDEBUG
 	assert(held_ranks < rank_bit(m->rank));
 #endif
 	pthread_mutex_lock(&m->mutex);
-#ifndef NDEBUG
-	m->owner = pthread_self();
-	m->held = true;
-	held_ranks |= rank_bit(m->rank);
-#endif
+	note_held(m);
+}
+
+bool h2_mutex_try_lock(struct h2_mutex *m)
+{
+	if (pthread_mutex_trylock(&m->mutex) != 0)
+		return false;
+	note_held(m);
+	return true;
 }
 
 void h2_mutex_unlock(struct h2_mutex *m)

@@ -12,8 +12,8 @@
 
 /* Two locks of the same rank are never held together by one thread. */
 enum h2_lock_rank {
-	H2_RANK_PFS_CHANGE = 0, /* fs: changes of the super-root, one at a time */
-	H2_RANK_BULKFREE = 5,   /* fs: one scan for unused storage at a time */
+	H2_RANK_BULKFREE = 0,   /* fs: one pass over the whole filesystem at a time */
+	H2_RANK_PFS_CHANGE = 5, /* fs: changes of the super-root, one at a time */
 	H2_RANK_POOL = 10,      /* base/pool: the task stack */
 	H2_RANK_SCAN = 20,      /* scan: tables of a pass over the volume */
 	H2_RANK_REACH = 30,     /* scan: the map of blocks that were reached */
@@ -39,6 +39,9 @@ void h2_mutex_init(struct h2_mutex *m, enum h2_lock_rank rank);
 void h2_mutex_fini(struct h2_mutex *m);
 void h2_mutex_lock(struct h2_mutex *m);
 void h2_mutex_unlock(struct h2_mutex *m);
+
+/* Lock it if nobody holds it, and whatever the order is, since nobody waits. Returns whether. */
+bool h2_mutex_try_lock(struct h2_mutex *m);
 
 /* Wait for cond, as pthread_cond_wait. The caller holds m. */
 void h2_mutex_wait(struct h2_mutex *m, pthread_cond_t *cond);

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 
 #include "commit.h"
+#include "pfs_change.h"
 
 /* Three inodes, and the indirect blocks of the super-root on the way to them. */
 #define CHANGE_BYTES (UINT64_C(256) << 10)
@@ -26,7 +27,7 @@ struct root { /* of a PFS */
 };
 
 struct h2_pfs_change {
-	enum { CREATE, DELETE, RENAME, SNAPSHOT, ROLLBACK } kind;
+	enum { CREATE, DELETE, RENAME, SNAPSHOT, ROLLBACK, SHARE, ENTER } kind;
 	const char *target_label; /* of the PFS that is changed, or NULL */
 	const char *source_label; /* of the one that is copied, or NULL */
 	const char *new_label;    /* of one that there will be, or NULL */
@@ -37,6 +38,7 @@ struct h2_pfs_change {
 	struct root target, source;
 	uint64_t new_key;
 	uint64_t snapshot_tid; /* for pfs_lsnap_tid */
+	struct h2_pfs_state *state; /* SHARE: receives it; ENTER: what the new PFS has */
 };
 
 /* ---- looking up ---- */
@@ -452,6 +454,32 @@ static int roll_back(struct h2_encoding *e, struct h2_pfs_change *c)
 	return err;
 }
 
+/* What the source has now will be in a tree of another PFS, too. */
+static int share(struct h2_encoding *e, struct h2_pfs_change *c)
+{
+	int err;
+
+	refresh(&c->source);
+	err = mark_source(e, c);
+	*c->state = (struct h2_pfs_state){
+		.ref = c->source.ref,
+		.meta = c->source.meta,
+		.d = c->source.d,
+		.snapshot_tid = c->snapshot_tid,
+	};
+	h2_space_share_all(e->fs->space);
+	return err;
+}
+
+/* A PFS whose tree is on the media already. */
+static int enter(struct h2_encoding *e, struct h2_pfs_change *c)
+{
+	struct root root = {.ref = c->state->ref, .meta = c->state->meta, .d = c->state->d};
+
+	c->snapshot_tid = c->state->snapshot_tid;
+	return write_snapshot(e, c, &root);
+}
+
 int h2_pfs_change_finish(struct h2_encoding *e)
 {
 	struct h2_pfs_change *c = e->fs->pfs_change;
@@ -478,6 +506,12 @@ int h2_pfs_change_finish(struct h2_encoding *e)
 		break;
 	case ROLLBACK:
 		err = roll_back(e, c);
+		break;
+	case SHARE:
+		err = share(e, c);
+		break;
+	case ENTER:
+		err = enter(e, c);
 		break;
 	}
 	return err;
@@ -525,20 +559,35 @@ static int set_ids(struct h2_pfs_change *c, const struct h2_pfs_ids *ids)
 	return err ? err : random_uuid(&c->new_ids.fsid);
 }
 
+/*
+ * Enter the gate and lock pfs_change_lock. Room is found without the lock: that may take a scan, and
+ * who makes scans wait may want the lock.
+ */
+static int begin_change(struct h2_fs *fs, const struct h2_txn_need *need, bool removes)
+{
+	for (;;) {
+		int err = h2_txn_begin(fs->txn, need, removes);
+
+		if (err || h2_mutex_try_lock(&fs->pfs_change_lock))
+			return err;
+		h2_txn_end(fs->txn, need);
+		h2_mutex_lock(&fs->pfs_change_lock);
+		h2_mutex_unlock(&fs->pfs_change_lock);
+	}
+}
+
 static int commit_change(struct h2_fs *fs, struct h2_pfs_change *c)
 {
 	const struct h2_txn_need need = {.bytes = CHANGE_BYTES};
-	int err;
+	int err = begin_change(fs, &need, c->kind == DELETE);
 
-	h2_mutex_lock(&fs->pfs_change_lock);
-	err = h2_txn_begin(fs->txn, &need, c->kind == DELETE);
-	if (!err) {
-		atomic_fetch_add(&fs->pfs_change_bytes, CHANGE_BYTES);
-		fs->pfs_change = c;
-		h2_txn_changed(fs->txn);
-		h2_txn_end(fs->txn, &need);
-		err = h2_txn_sync(fs->txn);
-	}
+	if (err)
+		return err;
+	atomic_fetch_add(&fs->pfs_change_bytes, CHANGE_BYTES);
+	fs->pfs_change = c;
+	h2_txn_changed(fs->txn);
+	h2_txn_end(fs->txn, &need);
+	err = h2_txn_sync(fs->txn);
 	if (err) {
 		/* A commit that failed early has not taken it. */
 		h2_txn_enter(fs->txn);
@@ -604,4 +653,25 @@ int h2_pfs_rollback(struct h2_fs *fs, const char *label, const char *snapshot, c
 	};
 
 	return strcmp(label, snapshot) == 0 ? -EINVAL : change(fs, &c, keep_ids);
+}
+
+int h2_pfs_share(struct h2_fs *fs, const char *label, const char *new_label,
+		 struct h2_pfs_state *state)
+{
+	struct h2_pfs_change c = {
+		.kind = SHARE,
+		.source_label = label,
+		.new_label = new_label,
+		.state = state,
+	};
+
+	return change(fs, &c, NULL);
+}
+
+int h2_pfs_enter(struct h2_fs *fs, const char *label, const struct h2_pfs_ids *ids,
+		 struct h2_pfs_state *state)
+{
+	struct h2_pfs_change c = {.kind = ENTER, .new_label = label, .state = state};
+
+	return change(fs, &c, ids);
 }
