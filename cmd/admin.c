@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "mounts.h"
+#include "progress.h"
 
 static int request(const struct admin *admin, unsigned long cmd, void *argument)
 {
@@ -302,6 +303,54 @@ int admin_snapshot(struct admin *admin, const char *origin, const char *label)
 	return request(admin, HAMMER2IOC_PFS_SNAPSHOT_OF, &s);
 }
 
+static bool show_names(void *progress, uint64_t bytes, uint64_t expected)
+{
+	progress_update(progress, "snapshot", bytes, expected);
+	return true;
+}
+
+static int snapshot_path(struct admin *admin, const char *origin, const char *path,
+			 const char *label)
+{
+	struct progress *progress = progress_new();
+	struct h2_pass_options options = {.progress = show_names, .user = progress};
+	struct h2_inode *dir = NULL;
+	struct h2_pfs *pfs;
+	int err = h2_pfs_open(admin->target.fs, origin, &pfs);
+
+	if (!err) {
+		err = h2_path_lookup(pfs, path, &dir);
+		if (err == -ENOENT)
+			err = -ENOTDIR; /* not to be taken for the PFS */
+		if (!err)
+			err = h2_pfs_snapshot_directory(dir, label, NULL, &options);
+		h2_inode_put(dir);
+		h2_pfs_put(pfs);
+	}
+	progress_free(progress);
+	return err;
+}
+
+int admin_snapshot_directory(struct admin *admin, const char *origin, const char *dir,
+			     const char *label)
+{
+	struct hammer2_ioc_pfs_snapshot_dir s = {.name = ""};
+	int err = fits(label);
+
+	if (err || !admin_is_mounted(admin))
+		return err ? err : snapshot_path(admin, origin, dir, label);
+	strcpy(s.name, label);
+	return request(admin, HAMMER2IOC_PFS_SNAPSHOT_DIR, &s);
+}
+
+bool admin_is_directory(const struct admin *admin)
+{
+	struct stat st;
+
+	return admin_is_mounted(admin) && fstat(admin->fd, &st) == 0 && S_ISDIR(st.st_mode) &&
+	       st.st_ino != H2_INUM_ROOT;
+}
+
 int admin_rollback(struct admin *admin, const char *label, const char *snapshot, const char *keep)
 {
 	struct hammer2_ioc_pfs_rollback r = {.name = ""};
@@ -373,7 +422,12 @@ static const char *advice(const struct admin *admin, int err)
 	case ECONNABORTED:
 		return "the server of the mount has ended; unmount it, and mount it again";
 	case EOPNOTSUPP:
-		return "only PFSs of type MASTER can be made";
+		return "only PFSs of type MASTER can be made, and no snapshots of directories whose "
+		       "inodes are stored in them, as old filesystems have it";
+	case ENOTDIR:
+		return "the path is that of no directory";
+	case EINTR:
+		return "it was interrupted; nothing has changed";
 	default:
 		return NULL;
 	}

@@ -40,6 +40,9 @@ bool admin_is_path_of_mount(const char *name);
  */
 int admin_for_each(struct call *call, int (*one)(struct call *call, const char *name));
 
+/* Whether the path that was opened in a mounted filesystem is a directory, and not its root. */
+bool admin_is_directory(const struct admin *admin);
+
 static inline bool admin_is_mounted(const struct admin *admin)
 {
 	return admin->fd >= 0;
@@ -79,6 +82,12 @@ int admin_create(struct admin *admin, const char *label, const struct h2_pfs_ids
 int admin_delete(struct admin *admin, const char *label);
 int admin_rename(struct admin *admin, const char *label, const char *new_label);
 int admin_snapshot(struct admin *admin, const char *origin, const char *label);
+/*
+ * dir: of a mounted filesystem NULL: the directory that was opened; of volumes a path in the PFS
+ * origin.
+ */
+int admin_snapshot_directory(struct admin *admin, const char *origin, const char *dir,
+			     const char *label);
 int admin_rollback(struct admin *admin, const char *label, const char *snapshot, const char *keep);
 int admin_grow(struct admin *admin, uint64_t size, uint64_t *new_size, bool *modified);
 

@@ -395,7 +395,7 @@ static int default_origin(struct admin *admin, char label[H2_NAME_MAX + 1])
 }
 
 static void say_snapshot(const struct call *call, const struct admin *admin, const char *origin,
-			 const char *label)
+			 const char *dir, const char *label)
 {
 	bool dry = call->options.dry_run;
 
@@ -404,35 +404,69 @@ static void say_snapshot(const struct call *call, const struct admin *admin, con
 		json_string(call->json, "verb", call->verb);
 		json_name(call->json, "filesystem", admin->name, strlen(admin->name));
 		json_name(call->json, "origin", origin, strlen(origin));
+		if (dir)
+			json_name(call->json, "directory", dir, strlen(dir));
 		json_name(call->json, "label", label, strlen(label));
 		json_bool(call->json, "done", !dry);
 		json_object_end(call->json);
 	} else if (!call->options.quiet) {
 		fputs(dry ? "would create snapshot " : "created snapshot ", stdout);
 		out_name(stdout, label, strlen(label));
+		if (dir) {
+			fputs(" of directory ", stdout);
+			out_name(stdout, dir, strlen(dir));
+		}
 		putchar('\n');
 	}
+}
+
+/*
+ * What the label of a snapshot begins with that is given none: the label of its PFS, or the name of
+ * its directory.
+ */
+static const char *base_label(const char *origin, const char *dir, char base[H2_NAME_MAX + 1])
+{
+	char *path = dir ? realpath(dir, NULL) : NULL;
+	const char *name = path ? strrchr(path, '/') : dir ? strrchr(dir, '/') : NULL;
+
+	snprintf(base, H2_NAME_MAX + 1, "%s", !dir ? origin : name && name[1] ? name + 1 : dir);
+	for (char *at = base; (at = strpbrk(at, "@:/")) != NULL;)
+		*at = '_';
+	free(path);
+	return base;
 }
 
 /* snapshot PATH [LABEL] */
 int verb_snapshot(struct call *call)
 {
-	char origin[H2_NAME_MAX + 1], dated[H2_NAME_MAX + 1];
+	char origin[H2_NAME_MAX + 1], base[H2_NAME_MAX + 1], dated[H2_NAME_MAX + 1];
 	const char *label = call->argc > 1 ? call->argv[1] : dated;
+	const char *dir = call->options.path;
 	struct admin admin;
 	int err, code = admin_open(call, call->argv[0], !call->options.dry_run, &admin);
 
 	if (code != EXIT_DONE)
 		return code;
+	if (admin_is_mounted(&admin) && dir) {
+		complain("%s: option -p is for volumes; of a mounted filesystem name the directory",
+			 admin.name);
+		admin_close(&admin);
+		return EXIT_USAGE;
+	}
+	if (admin_is_directory(&admin))
+		dir = admin.name;
 	err = default_origin(&admin, origin);
-	dated_label(&admin, origin, dated, sizeof(dated));
-	if (!err)
-		err = call->options.dry_run ? try_label(&admin, label, false)
-					    : admin_snapshot(&admin, origin, label);
+	dated_label(&admin, base_label(origin, dir, base), dated, sizeof(dated));
+	if (!err && call->options.dry_run)
+		err = try_label(&admin, label, false);
+	else if (!err)
+		err = dir ? admin_snapshot_directory(&admin, origin, dir, label)
+			  : admin_snapshot(&admin, origin, label);
 	if (err)
-		admin_complain(&admin, "snapshot", err == -ENOENT ? origin : label, err);
+		admin_complain(&admin, "snapshot",
+			       err == -ENOTDIR ? dir : err == -ENOENT ? origin : label, err);
 	else
-		say_snapshot(call, &admin, origin, label);
+		say_snapshot(call, &admin, origin, dir, label);
 	admin_close(&admin);
 	return err ? EXIT_PROBLEM : EXIT_DONE;
 }

@@ -144,6 +144,7 @@ union argument {
 	struct hammer2_ioc_pfs_rename rename;
 	struct hammer2_ioc_pfs_rollback rollback;
 	struct hammer2_ioc_pfs_snapshot_of snapshot_of;
+	struct hammer2_ioc_pfs_snapshot_dir snapshot_dir;
 	struct hammer2_ioc_status status;
 	struct hammer2_ioc_result result;
 };
@@ -444,6 +445,22 @@ static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
 	return !fuse_req_interrupted(user);
 }
 
+static int pfs_snapshot_dir(fuse_req_t req, fuse_ino_t ino, union argument *a)
+{
+	struct h2_pass_options options = {.progress = goes_on, .user = req};
+	struct h2_inode *dir;
+	int err;
+
+	if (!is_label(a->snapshot_dir.name))
+		return -EINVAL;
+	err = get_node(req, ino, &dir);
+	if (err)
+		return err;
+	err = h2_pfs_snapshot_directory(dir, a->snapshot_dir.name, NULL, &options);
+	h2_inode_put(dir);
+	return err;
+}
+
 static int bulkfree_scan(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
 	struct h2_pass_options options = {.progress = goes_on, .user = req};
@@ -584,6 +601,7 @@ static const struct request {
 	{HAMMER2IOC_PFS_RENAME, CHANGES, pfs_rename},
 	{HAMMER2IOC_PFS_ROLLBACK, CHANGES, pfs_rollback},
 	{HAMMER2IOC_PFS_SNAPSHOT_OF, CHANGES, pfs_snapshot_of},
+	{HAMMER2IOC_PFS_SNAPSHOT_DIR, CHANGES, pfs_snapshot_dir},
 	{HAMMER2IOC_STATUS, ANYONE | TELLS, status},
 	{HAMMER2IOC_RESULT, ANYONE | TELLS, result_read},
 };

@@ -125,6 +125,10 @@ struct hammer2_ioc_pfs_snapshot_of {
 	char origin[256];
 };
 
+struct hammer2_ioc_pfs_snapshot_dir { /* of the directory that it is asked of */
+	char name[256];
+};
+
 struct hammer2_ioc_status {
 	uint64_t total_bytes, free_bytes;
 	uint64_t waiting_bytes; /* of free_bytes: free after some more commits */
@@ -165,6 +169,8 @@ struct hammer2_ioc_result {
 #define HAMMER2IOC_STATUS _IOWR('H', 0xf4, struct hammer2_ioc_status)
 #define HAMMER2IOC_DIFF _IOWR('H', 0xf5, struct hammer2_ioc_diff)   /* ENOENT, EINTR */
 #define HAMMER2IOC_USAGE _IOWR('H', 0xf6, struct hammer2_ioc_usage) /* EINTR */
+#define HAMMER2IOC_PFS_SNAPSHOT_DIR                                                                \
+	_IOWR('H', 0xf8, struct hammer2_ioc_pfs_snapshot_dir) /* EEXIST, EINTR */
 #define HAMMER2IOC_RESULT _IOWR('H', 0xf7, struct hammer2_ioc_result) /* ENOENT */
 
 #ifdef __cplusplus

@@ -102,6 +102,19 @@ def read(path):
         return f.read()
 
 
+def tree_digest(path):
+    """Of names, types and contents below a directory."""
+    found = []
+    for base, dirs, files in os.walk(path):
+        for name in dirs + files:
+            full = os.path.join(base, name)
+            kind = stat.S_IFMT(os.lstat(full).st_mode)
+            found.append((os.path.relpath(full, path), kind,
+                          digest(full) if kind == stat.S_IFREG else
+                          os.readlink(full) if kind == stat.S_IFLNK else ""))
+    return sorted(found)
+
+
 def both(t, function, *args, size="1G"):
     """Run a test on a mounted filesystem, and on one that is not."""
     for kind in (Mounted, Volumes):
@@ -201,6 +214,62 @@ def test_dry_run(t):
 
 
 # ---- snapshots ----
+
+def test_snapshot_of_a_directory(t):
+    def run(t, h, on):
+        path = on.path("DATA")
+        os.makedirs(path + "/home/ann/docs")
+        os.makedirs(path + "/home/bob")
+        for name in ("home/ann/one", "home/ann/docs/two", "home/bob/his"):
+            write(f"{path}/{name}", name)
+        os.link(path + "/home/ann/one", path + "/home/ann/docs/linked")
+        os.link(path + "/home/ann/docs/two", path + "/home/bob/linked")
+        os.symlink("docs/two", path + "/home/ann/symlink")
+        for i in range(2000):
+            write(f"{path}/home/ann/docs/{i}", str(i))
+        before = tree_digest(path + "/home/ann")
+        on.done(path)
+
+        def snapshot(*args, **how):
+            if on.name == "mounted":
+                return h("snapshot", on.place + "/home/ann", *args, **how)
+            return h("snapshot", "-p", "home/ann", on.place + "@DATA", *args, **how)
+        dir = on.place + "/home/ann" if on.name == "mounted" else "home/ann"
+        equal(snapshot("ann", "-n"), f"would create snapshot ann of directory {dir}\n", "with -n")
+        equal(h.labels(on.place), ["DATA", "LOCAL"], "labels")
+        equal(snapshot("ann"), f"created snapshot ann of directory {dir}\n", "what it says")
+        said = snapshot("ann", expect=1)
+        check("there is a PFS with that label" in said, said)
+        told = json.loads(snapshot("second", "--json"))
+        equal((told["label"], told["directory"], told["done"]), ("second", dir, True), "JSON")
+        path = on.path("DATA")
+        write(path + "/home/ann/one", "changed")
+        os.unlink(path + "/home/ann/docs/two")
+        on.done(path)
+        path = on.path("ann")
+        equal(tree_digest(path), before, "contents")
+        equal(os.stat(path).st_ino, 1, "the root's number")
+        equal([os.stat(path + name).st_nlink for name in ("/one", "/docs/linked", "/docs/two")],
+              [2, 2, 1], "link counts")
+        equal(os.stat(path + "/one").st_ino, os.stat(path + "/docs/linked").st_ino, "hard links")
+        write(path + "/one", "of its own")
+        os.rename(path + "/docs", path + "/papers")
+        equal(read(path + "/papers/linked"), "of its own", "the other link")
+        on.done(path)
+        path = on.path("DATA")
+        equal(read(path + "/home/ann/one"), "changed", "the origin's")
+        on.done(path)
+        if on.name == "mounted":
+            check(h("snapshot", on.place + "/home/bob").startswith("created snapshot bob.2"),
+                  "a label of its own")
+            check(h("snapshot", on.place + "/home/bob/his", "all") == "created snapshot all\n",
+                  "of a file: its PFS")
+        else:
+            said = h("snapshot", "-p", "home/missing", on.place + "@DATA", "new", expect=1)
+            check("is that of no directory" in said, said)
+    both(t, run)
+
+
 
 def test_snapshot_and_rollback(t):
     def run(t, h, on):

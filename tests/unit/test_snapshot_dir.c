@@ -345,6 +345,58 @@ static void large_directories_and_deep_ones(void **state)
 	assert_int_equal(info_of(v, "empty").ref.inode_count, 0);
 }
 
+/* What the origin drops is not used again, though it was written since opening. */
+static void the_origin_cannot_harm_it(void **state)
+{
+	struct volume *v = *state;
+	struct h2_pfs *pfs;
+	struct h2_inode *root;
+
+	v->pack = true;
+	make_volume(v, 128 * MIB);
+	pfs = open_pfs(v, "DATA");
+	make_dir(pfs, "/", "top");
+	put_file(pfs, "big", 5, 200);
+	link_file(pfs, "/big", "/top", "big");
+	for (unsigned i = 0; i < 300; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "file-%u", i);
+		make_file(pfs, "/top", name, name);
+	}
+	assert_int_equal(h2_fs_sync(v->fs), 0);
+	assert_int_equal(try_snapshot(v, "/top", "top"), 0);
+	root = look_up(pfs, "/top");
+	for (unsigned i = 0; i < 300; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "file-%u", i);
+		assert_int_equal(h2_unlink(root, name, strlen(name), NULL), 0);
+	}
+	h2_inode_put(root);
+	put_file(pfs, "big", 6, 200);
+	for (unsigned i = 0; i < 6; i++) {
+		put_file(pfs, "small", i, 1);
+		assert_int_equal(h2_fs_sync(v->fs), 0);
+	}
+	fill_up(pfs, 7);
+	h2_pfs_put(pfs);
+	crash(v);
+	expect(v, "top", "big", 5, 200);
+	pfs = open_pfs(v, "top");
+	for (unsigned i = 0; i < 300; i++) {
+		char path[32], text[32] = "";
+		struct h2_inode *inode;
+
+		snprintf(path, sizeof(path), "/file-%u", i);
+		inode = look_up(pfs, path);
+		assert_true(h2_file_read(inode, 0, text, sizeof(text)) > 0);
+		assert_string_equal(text, path + 1);
+		h2_inode_put(inode);
+	}
+	h2_pfs_put(pfs);
+}
+
 static bool stop_at(void *user, uint64_t bytes, uint64_t expected)
 {
 	unsigned *calls = user;
@@ -503,6 +555,7 @@ int main(void)
 		TEST(it_has_what_is_below_the_directory_and_nothing_else),
 		TEST(link_counts_are_those_of_the_new_pfs),
 		TEST(large_directories_and_deep_ones),
+		TEST(the_origin_cannot_harm_it),
 		TEST(what_fails_leaves_nothing),
 		TEST(without_room_it_is_refused),
 		TEST(it_is_of_one_moment),
