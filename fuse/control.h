@@ -24,7 +24,7 @@
 
 #include "options.h"
 
-#define CONTROL_VERSION 2u
+#define CONTROL_VERSION 3u
 #define CONTROL_IDENTITY_SIZE 4096
 
 enum control_type {
@@ -43,6 +43,7 @@ struct control_terms {
 	bool block; /* the kernel's mount claims the block device; in a reply: it may */
 	bool sync, dirsync;
 	int32_t comp_algo, check_algo; /* of new objects, as in struct h2_new */
+	char snapdir[256];             /* name of the virtual directory; empty: none */
 };
 
 /* What the first mount of a filesystem sets for all. */

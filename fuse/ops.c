@@ -12,6 +12,7 @@
 #include "ops.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -51,6 +52,8 @@ int errno_for_user(int err)
 	case ENODEV:
 	case EBUSY:
 	case EINTR:
+	case EMFILE:
+	case EOVERFLOW:
 		return -err;
 	default:
 		return EIO;
@@ -66,9 +69,36 @@ void reply_error(fuse_req_t req, int err)
 
 int get_node(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep)
 {
-	int err = h2_inode_get(view_of(req)->pfs, ino, inodep);
+	const struct ops_view *view = view_of(req);
+	int err;
 
+	if (is_snapdir(view, ino))
+		return -EINVAL;
+	if (base_of(view, ino))
+		return snapdir_get(view->snapdir, ino, inodep);
+	err = h2_inode_get(view->pfs, ino, inodep);
 	return err == -ENOENT ? -ESTALE : err;
+}
+
+bool is_snapdir_name(const struct ops_view *view, fuse_ino_t parent, const char *name)
+{
+	return view->snapdir && parent == FUSE_ROOT_ID &&
+	       strcmp(name, snapdir_name(view->snapdir)) == 0;
+}
+
+void stat_snapdir(const struct ops_view *view, struct stat *st)
+{
+	struct timespec time = {.tv_sec = (time_t)snapdir_time(view->snapdir)};
+
+	*st = (struct stat){
+		.st_ino = SNAPDIR_NODE,
+		.st_mode = S_IFDIR | 0555,
+		.st_nlink = 2,
+		.st_blksize = H2_LOGICAL_BLOCK,
+		.st_atim = time,
+		.st_mtim = time,
+		.st_ctim = time,
+	};
 }
 
 static struct timespec time_of(uint64_t us)
@@ -90,13 +120,13 @@ static dev_t device_of(const struct h2_attr *attr)
 	return makedev(attr->rmajor, attr->rminor);
 }
 
-void fill_stat(const struct ops_view *view, struct h2_inode *inode, struct stat *st)
+void fill_stat(const struct ops_view *view, struct h2_inode *inode, uint64_t base, struct stat *st)
 {
 	struct h2_attr attr;
 
 	h2_inode_attr(inode, &attr);
 	*st = (struct stat){
-		.st_ino = attr.inum,
+		.st_ino = base | attr.inum,
 		.st_mode = attr.mode,
 		.st_nlink = attr.nlink,
 		.st_uid = attr.uid,
@@ -109,32 +139,85 @@ void fill_stat(const struct ops_view *view, struct h2_inode *inode, struct stat 
 		.st_mtim = time_of(attr.mtime_us),
 		.st_ctim = time_of(attr.ctime_us),
 	};
-	if (view->nodes && attr.nlink <= 1 && nodes_is_gone(view->nodes, attr.inum))
+	if (view->nodes && base == 0 && attr.nlink <= 1 && nodes_is_gone(view->nodes, attr.inum))
 		st->st_nlink = 0;
 }
 
-void fill_entry(const struct ops_view *view, struct h2_inode *inode, struct fuse_entry_param *entry)
+int fill_entry(const struct ops_view *view, struct h2_inode *inode, uint64_t base,
+	       struct fuse_entry_param *entry)
 {
 	memset(entry, 0, sizeof(*entry));
-	fill_stat(view, inode, &entry->attr);
+	fill_stat(view, inode, base, &entry->attr);
+	if (snapdir_base(entry->attr.st_ino) != base && view->snapdir)
+		return -EOVERFLOW;
+	if (view->nodes && !nodes_add(view->nodes, entry->attr.st_ino))
+		return -ENOMEM;
 	entry->ino = entry->attr.st_ino;
-	entry->attr_timeout = entry->entry_timeout = FOREVER_SECONDS;
+	entry->attr_timeout = entry->entry_timeout = seconds_of(base);
+	return 0;
 }
 
 /*
  * Where a reply does not reach the kernel the connection has ended, and with it all that the kernel
  * knew; so the node need not be forgotten here.
  */
-void reply_inode(fuse_req_t req, struct h2_inode *inode)
+void reply_inode(fuse_req_t req, struct h2_inode *inode, uint64_t base)
+{
+	struct fuse_entry_param entry;
+	int err = fill_entry(view_of(req), inode, base, &entry);
+
+	if (err)
+		reply_error(req, err);
+	else
+		fuse_reply_entry(req, &entry);
+}
+
+static void reply_snapdir(fuse_req_t req)
 {
 	struct ops_view *view = view_of(req);
-	struct fuse_entry_param entry;
+	struct fuse_entry_param entry = {
+		.ino = SNAPDIR_NODE,
+		.attr_timeout = FOREVER_SECONDS,
+		.entry_timeout = FOREVER_SECONDS,
+	};
 
-	fill_entry(view, inode, &entry);
+	stat_snapdir(view, &entry.attr);
 	if (view->nodes && !nodes_add(view->nodes, entry.ino))
 		fuse_reply_err(req, ENOMEM);
 	else
 		fuse_reply_entry(req, &entry);
+}
+
+/*
+ * A name in the virtual directory, which is looked up each time: snapshots come and go. Its own parent
+ * is the root.
+ */
+static void look_up_snapshot(fuse_req_t req, const char *name)
+{
+	struct ops_view *view = view_of(req);
+	struct h2_inode *root = NULL;
+	struct fuse_entry_param entry;
+	uint64_t base = 0;
+	int err;
+
+	if (strcmp(name, ".") == 0) {
+		reply_snapdir(req);
+		return;
+	}
+	if (strcmp(name, "..") == 0)
+		err = h2_inode_get(view->pfs, H2_INUM_ROOT, &root);
+	else
+		err = snapdir_find(view->snapdir, name, &base, &root);
+	if (!err)
+		err = fill_entry(view, root, base, &entry);
+	h2_inode_put(root);
+	if (err) {
+		reply_error(req, err);
+		return;
+	}
+	if (base)
+		entry.entry_timeout = 0;
+	fuse_reply_entry(req, &entry);
 }
 
 /* Get the inode that a name in dir leads to, "." and ".." included: NFS looks those up. */
@@ -161,20 +244,36 @@ static int get_named(fuse_req_t req, fuse_ino_t parent, const char *name, struct
 	return err;
 }
 
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+static void look_up(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	uint64_t base = base_of(view_of(req), parent);
 	struct h2_inode *inode;
 	int err = get_named(req, parent, name, &inode);
 
 	if (err == -ENOENT) {
 		/* A reply without a node is remembered, an error is not. */
-		fuse_reply_entry(req, &(struct fuse_entry_param){.entry_timeout = FOREVER_SECONDS});
+		fuse_reply_entry(req,
+				 &(struct fuse_entry_param){.entry_timeout = seconds_of(base)});
 	} else if (err) {
 		reply_error(req, err);
 	} else {
-		reply_inode(req, inode);
+		reply_inode(req, inode, base);
 		h2_inode_put(inode);
 	}
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	const struct ops_view *view = view_of(req);
+
+	if (is_snapdir(view, parent))
+		look_up_snapshot(req, name);
+	else if (is_snapdir_name(view, parent, name) ||
+		 (base_of(view, parent) && parent == (base_of(view, parent) | H2_INUM_ROOT) &&
+		  strcmp(name, "..") == 0))
+		reply_snapdir(req);
+	else
+		look_up(req, parent, name);
 }
 
 static void forget(const struct ops_view *view, fuse_ino_t ino, uint64_t count)
@@ -198,18 +297,26 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	const struct ops_view *view = view_of(req);
+	uint64_t base = base_of(view, ino);
 	struct h2_inode *inode;
 	struct stat st;
-	int err = get_node(req, ino, &inode);
+	int err = 0;
 
 	(void)fi;
-	if (err) {
-		reply_error(req, err);
-		return;
+	if (is_snapdir(view, ino)) {
+		stat_snapdir(view, &st);
+	} else {
+		err = get_node(req, ino, &inode);
+		if (!err) {
+			fill_stat(view, inode, base, &st);
+			h2_inode_put(inode);
+		}
 	}
-	fill_stat(view_of(req), inode, &st);
-	h2_inode_put(inode);
-	fuse_reply_attr(req, &st, FOREVER_SECONDS);
+	if (err)
+		reply_error(req, err);
+	else
+		fuse_reply_attr(req, &st, seconds_of(base));
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -284,9 +391,12 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
  */
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
 	if (view_of(req)->no_open) {
 		fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	if (base_of(view_of(req), ino) && (fi->flags & (O_WRONLY | O_RDWR | O_TRUNC))) {
+		fuse_reply_err(req, EROFS);
 		return;
 	}
 	fi->keep_cache = 1;
@@ -322,8 +432,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX / 4 * 3;
 	conn->time_gran = TIME_UNIT_NS;
-	view->no_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
-	view->no_opendir = !view->nodes && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
+	/* Snapshots: what the kernel keeps in its cache could be refused only when it is too late. */
+	view->no_open = !view->snapdir && (conn->capable & FUSE_CAP_NO_OPEN_SUPPORT);
+	view->no_opendir = !view->nodes && !view->snapdir && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
 }
 
 /*

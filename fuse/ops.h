@@ -3,7 +3,8 @@
  *
  * FUSE's node id is the inode number, so finding an inode needs no table, and NFS file handles
  * outlive a remount. Whatever changes a mounted PFS goes through its one mount, so the kernel is
- * told to keep whatever it has learned, missing names included.
+ * told to keep whatever it has learned, missing names included. With option snapdir there are nodes of
+ * snapshots, too (snapdir.h).
  */
 #ifndef FUSE_OPS_H
 #define FUSE_OPS_H
@@ -15,6 +16,7 @@
 #include <sys/ioctl.h>
 
 #include "nodes.h"
+#include "snapdir.h"
 
 /*
  * Bytes of one read. A read is the work of one thread, so read-ahead of OPS_READ_AHEAD comes in
@@ -34,6 +36,7 @@ struct ops_view { /* the userdata of a FUSE session */
 	/* set at start, then constant */
 	struct h2_pfs *pfs;
 	struct nodes *nodes; /* NULL: mounted for reading */
+	struct snapdir *snapdir; /* NULL: there is none */
 	bool sync;           /* every change is durable before it is answered */
 	bool dirsync;        /* every change but those of file contents is */
 	bool destroy_syncs;  /* the kernel's unmount waits for the answer to its last request */

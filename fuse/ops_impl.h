@@ -18,11 +18,34 @@ static inline struct ops_view *view_of(fuse_req_t req)
 void reply_error(fuse_req_t req, int err);
 int errno_for_user(int err); /* negative in, positive out */
 
-/* Get the inode of a node; a node that does not exist is -ESTALE. */
+/* Get the inode of a node; a node that does not exist is -ESTALE, the virtual directory -EINVAL. */
 int get_node(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep);
 
 /* Get a node to change something of it. Also -EROFS. */
 int get_for_change(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep);
+
+/* Get a directory to change a name in it. Also -EBUSY: the name of the virtual directory. */
+int get_dir_for_change(fuse_req_t req, fuse_ino_t ino, const char *name, struct h2_inode **dirp);
+
+/* What the nodes of the snapshot have that this one is in; 0: it is in none. */
+static inline uint64_t base_of(const struct ops_view *view, fuse_ino_t ino)
+{
+	return view->snapdir ? snapdir_base(ino) : 0;
+}
+
+static inline double seconds_of(uint64_t base)
+{
+	return base ? SNAPDIR_SECONDS : FOREVER_SECONDS;
+}
+
+static inline bool is_snapdir(const struct ops_view *view, fuse_ino_t ino)
+{
+	return view->snapdir && ino == SNAPDIR_NODE;
+}
+
+/* Whether this is the name of the virtual directory, which no listing tells. */
+bool is_snapdir_name(const struct ops_view *view, fuse_ino_t parent, const char *name);
+void stat_snapdir(const struct ops_view *view, struct stat *st);
 
 /* After an operation that gave err. Returns the error to be answered. */
 int ops_finish(const struct ops_view *view, int err);
@@ -33,13 +56,18 @@ int ops_finish(const struct ops_view *view, int err);
 #define UFLAGS_SYSTEM_IMMUTABLE 0x20000u
 #define UFLAGS_SYSTEM_APPEND 0x40000u
 
-/* What the kernel is told of an inode. */
-void fill_stat(const struct ops_view *view, struct h2_inode *inode, struct stat *st);
-void fill_entry(const struct ops_view *view, struct h2_inode *inode,
-		struct fuse_entry_param *entry);
+/* What the kernel is told of an inode; base: see base_of(). */
+void fill_stat(const struct ops_view *view, struct h2_inode *inode, uint64_t base, struct stat *st);
 
-/* Answer with the node of an inode, which the kernel then knows once more. */
-void reply_inode(fuse_req_t req, struct h2_inode *inode);
+/*
+ * The same with its node, which the kernel then knows once more. Returns 0; -ENOMEM; -EOVERFLOW: there
+ * is no node for it.
+ */
+int fill_entry(const struct ops_view *view, struct h2_inode *inode, uint64_t base,
+	       struct fuse_entry_param *entry);
+
+/* Answer with the node of an inode. */
+void reply_inode(fuse_req_t req, struct h2_inode *inode, uint64_t base);
 
 /* ops_read.c */
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);

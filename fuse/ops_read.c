@@ -193,7 +193,8 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, ENOSYS);
 		return;
 	}
-	fi->keep_cache = fi->cache_readdir = !view->nodes || may_keep_names(req, ino);
+	if (!is_snapdir(view, ino))
+		fi->keep_cache = fi->cache_readdir = !view->nodes || may_keep_names(req, ino);
 	fuse_reply_open(req, fi);
 }
 
@@ -234,6 +235,7 @@ struct listing { /* a reply being put together */
 	fuse_req_t req;
 	const struct ops_view *view;
 	struct h2_inode *dir;
+	uint64_t base; /* of its nodes */
 	char *buf;
 	size_t size, used;
 	bool plus;
@@ -284,18 +286,27 @@ static bool put_name(struct listing *l, const struct h2_dirent *ent, uint64_t ne
 	struct fuse_entry_param entry;
 	struct h2_inode *inode;
 
-	fill_bare(&entry, ent->inum, mode_of(ent->type));
+	fill_bare(&entry, l->base | ent->inum, mode_of(ent->type));
 	if (l->plus && h2_dirent_get_listed(l->dir, ent, &inode) == 0) {
 		/* Every node in the reply is one that the kernel knows once more. */
-		if (!l->view->nodes || nodes_add(l->view->nodes, ent->inum))
-			fill_entry(l->view, inode, &entry);
+		if (fill_entry(l->view, inode, l->base, &entry) != 0)
+			entry.ino = 0;
 		h2_inode_put(inode);
 	}
 	if (put(l, ent->name, &entry, next))
 		return true;
 	if (entry.ino && l->view->nodes)
-		nodes_forget(l->view->nodes, ent->inum, 1);
+		nodes_forget(l->view->nodes, entry.ino, 1);
 	return false;
+}
+
+static uint64_t parent_of(const struct listing *l, fuse_ino_t ino)
+{
+	if (is_snapdir(l->view, ino))
+		return FUSE_ROOT_ID;
+	if (l->base && ino == (l->base | H2_INUM_ROOT))
+		return SNAPDIR_NODE;
+	return l->base | h2_dir_parent(l->dir);
 }
 
 static bool put_dots(struct listing *l, fuse_ino_t ino, uint64_t offset)
@@ -308,7 +319,7 @@ static bool put_dots(struct listing *l, fuse_ino_t ino, uint64_t offset)
 			return false;
 	}
 	if (offset < OFFSET_DOTDOT) {
-		fill_bare(&entry, h2_dir_parent(l->dir), S_IFDIR);
+		fill_bare(&entry, parent_of(l, ino), S_IFDIR);
 		if (!put(l, "..", &entry, OFFSET_DOTDOT))
 			return false;
 	}
@@ -344,17 +355,44 @@ static int put_names(struct listing *l, struct position pos)
 	return pos.damage ? -EIO : 0;
 }
 
+/* The names in the virtual directory; without attributes, so that each is looked up when it is used. */
+static int put_snapshots(struct listing *l, struct position pos)
+{
+	struct fuse_entry_param entry;
+	struct h2_pfs_info info;
+	uint64_t node, next, key = pos.key | H2_KEY_VISIBLE;
+	int err = pos.end ? 1 : 0;
+
+	while (!err && (err = snapdir_next(l->view->snapdir, key, &info, &node)) == 0) {
+		fill_bare(&entry, node, S_IFDIR);
+		next = offset_behind(info.key, false);
+		if (next == 0 || !put(l, info.label, &entry, next))
+			break;
+		key = info.key + 1;
+		err = key == 0;
+	}
+	return err == 1 ? 0 : err;
+}
+
 static void reply_listing(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
-	struct listing l = {.req = req, .view = view_of(req), .size = size, .plus = plus};
-	int err;
+	struct listing l = {
+		.req = req,
+		.view = view_of(req),
+		.base = base_of(view_of(req), ino),
+		.size = size,
+		.plus = plus,
+	};
+	bool snapdir = is_snapdir(l.view, ino);
+	int err = 0;
 
 	l.buf = get_read_buffer(size);
 	if (!l.buf) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	err = get_node(req, ino, &l.dir);
+	if (!snapdir)
+		err = get_node(req, ino, &l.dir);
 	if (err) {
 		reply_error(req, err);
 		return;
@@ -362,7 +400,8 @@ static void reply_listing(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off
 	if (off < 0)
 		err = -EINVAL;
 	else if (put_dots(&l, ino, (uint64_t)off))
-		err = put_names(&l, position_of((uint64_t)off));
+		err = snapdir ? put_snapshots(&l, position_of((uint64_t)off))
+			      : put_names(&l, position_of((uint64_t)off));
 	h2_inode_put(l.dir);
 	/* With names in the reply the error waits: resuming behind them meets it again. */
 	if (err && l.used == 0)

@@ -81,9 +81,16 @@ static void reply_done(fuse_req_t req, int err)
 int get_for_change(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep)
 {
 	/* The kernel asks nothing of the kind unless somebody changed the flags of its mount. */
-	if (!view_of(req)->nodes)
+	if (!view_of(req)->nodes || base_of(view_of(req), ino))
 		return -EROFS;
 	return get_node(req, ino, inodep);
+}
+
+int get_dir_for_change(fuse_req_t req, fuse_ino_t ino, const char *name, struct h2_inode **dirp)
+{
+	if (is_snapdir_name(view_of(req), ino, name))
+		return -EBUSY;
+	return get_for_change(req, ino, dirp);
 }
 
 /* ---- names ---- */
@@ -126,7 +133,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 		.comp_algo = view->comp_algo,
 		.check_algo = view->check_algo,
 	};
-	int err = get_for_change(req, parent, &dir);
+	int err = get_dir_for_change(req, parent, name, &dir);
 
 	if (!err) {
 		err = h2_create(dir, name, strlen(name), &new_, &inode);
@@ -136,7 +143,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 	if (err)
 		reply_error(req, err);
 	else
-		reply_inode(req, inode);
+		reply_inode(req, inode, 0);
 	h2_inode_put(inode);
 }
 
@@ -160,10 +167,10 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
 	struct h2_inode *dir, *inode = NULL;
-	int err = get_for_change(req, parent, &dir);
+	int err = get_dir_for_change(req, parent, name, &dir);
 
 	if (!err) {
-		err = get_node(req, ino, &inode);
+		err = base_of(view_of(req), ino) ? -EXDEV : get_node(req, ino, &inode);
 		if (!err)
 			err = h2_link(dir, name, strlen(name), inode);
 		h2_inode_put(dir);
@@ -172,7 +179,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
 	if (err)
 		reply_error(req, err);
 	else
-		reply_inode(req, inode);
+		reply_inode(req, inode, 0);
 	h2_inode_put(inode);
 }
 
@@ -181,7 +188,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
 				      struct h2_inode **gone))
 {
 	struct h2_inode *dir, *gone = NULL;
-	int err = get_for_change(req, parent, &dir);
+	int err = get_dir_for_change(req, parent, name, &dir);
 
 	if (!err) {
 		err = remove(dir, name, strlen(name), &gone);
@@ -215,10 +222,10 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	       const char *new_name, unsigned flags)
 {
 	struct h2_inode *from = NULL, *to = NULL, *gone = NULL;
-	int err = get_for_change(req, parent, &from);
+	int err = get_dir_for_change(req, parent, name, &from);
 
 	if (!err)
-		err = get_node(req, new_parent, &to);
+		err = get_dir_for_change(req, new_parent, new_name, &to);
 	if (!err)
 		err = h2_rename(from, name, strlen(name), to, new_name, strlen(new_name),
 				rename_flags(flags), &gone);
@@ -325,7 +332,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid,
 	if (err) {
 		reply_error(req, err);
 	} else {
-		fill_stat(view, inode, &st);
+		fill_stat(view, inode, 0, &st);
 		fuse_reply_attr(req, &st, FOREVER_SECONDS);
 	}
 	h2_inode_put(inode);
@@ -447,8 +454,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 
 	(void)from_fi;
 	(void)to_fi;
-	if (!n)
-		n = get_node(req, from, &source);
+	if (!n) /* the kernel then reads and writes it itself */
+		n = base_of(view_of(req), from) ? -EXDEV : get_node(req, from, &source);
 	if (!n)
 		n = h2_file_copy(source, (uint64_t)from_off, target, (uint64_t)to_off,
 				 len < COPY_MAX ? len : COPY_MAX);

@@ -35,6 +35,7 @@ static const char usage_text[] =
 	"       commit=SECONDS   write changes after that time at the latest; default 5\n"
 	"       compress=METHOD  of new files: none, zero, lz4, zlib or zlib:1 to zlib:9\n"
 	"       check=METHOD     of new files: none, disabled, crc32, xxhash64 or sha192\n"
+	"       snapdir=NAME     a hidden directory in the root with all snapshots\n"
 	"       sync, dirsync    changes (of names) are durable before they are answered\n"
 	"       allow_other      let other users in (default for root)\n"
 	"       noallow_other    do not\n"
@@ -185,6 +186,15 @@ static bool set_check(struct options *o, const char *value)
 	return set_method(methods, sizeof(methods) / sizeof(methods[0]), value, &o->check_algo);
 }
 
+static bool set_snapdir(struct options *o, const char *value)
+{
+	if (!*value || strlen(value) > H2_NAME_MAX || strchr(value, '/') || strcmp(value, ".") == 0 ||
+	    strcmp(value, "..") == 0)
+		return false;
+	o->snapdir = value;
+	return true;
+}
+
 static bool set_header(struct options *o, const char *value)
 {
 	if (value[0] < '1' || value[0] > '4' || value[1])
@@ -247,6 +257,7 @@ static const struct option_row rows[] = {
 	{"commit", VALUE_NEEDED, set_commit},
 	{"compress", VALUE_NEEDED, set_compress},
 	{"check", VALUE_NEEDED, set_check},
+	{"snapdir", VALUE_NEEDED, set_snapdir},
 	{"sync", VALUE_NONE, set_sync},
 	{"async", VALUE_NONE, set_async},
 	{"dirsync", VALUE_NONE, set_dirsync},
@@ -541,6 +552,8 @@ void options_terms(const struct options *o, const struct control_terms *granted,
 		.comp_algo = o->comp_algo,
 		.check_algo = o->check_algo,
 	};
+	if (o->snapdir)
+		snprintf(terms->snapdir, sizeof(terms->snapdir), "%s", o->snapdir);
 }
 
 char *options_for_fuse(const struct options *o, bool writable, bool block)

@@ -39,6 +39,7 @@ struct options {
 	bool sync;                 /* every change is durable before it is answered */
 	bool dirsync;              /* every change of names is */
 	int comp_algo, check_algo; /* of new objects, as in struct h2_new */
+	const char *snapdir;       /* name of the virtual directory; NULL: none; in argv */
 	char *security; /* SELinux contexts for the kernel, "context=...,..."; NULL: none */
 };
 

@@ -502,6 +502,13 @@ static int attach(struct server *s, struct h2_pfs *pfs, const struct control_ter
 	return 0;
 }
 
+static const char *why_not_served(int err)
+{
+	return err == -EEXIST ? "the root directory has an entry with the name of option snapdir; "
+				"choose another one"
+			      : strerror(-err);
+}
+
 int server_mount_here(struct server *s, const struct options *options, const char *dir)
 {
 	struct control_message *m = malloc(sizeof(*m));
@@ -528,7 +535,7 @@ int server_mount_here(struct server *s, const struct options *options, const cha
 	err = attach(s, pfs, &terms, fd, dir);
 	if (err) {
 		session_detach_path(dir);
-		log_line(LOG_ERR, "%s: %s", dir, strerror(-err));
+		log_line(LOG_ERR, "%s: %s", dir, why_not_served(err));
 		return EXIT_SYSTEM;
 	}
 	return EXIT_OK;
@@ -564,7 +571,8 @@ static void serve_attach(struct server *s, int fd, struct h2_pfs *pfs, struct co
 	terms.writable = terms.writable && granted.writable;
 	terms.block = terms.block && granted.block;
 	err = attach(s, pfs, &terms, fuse_fd, dir);
-	control_fill(m, CONTROL_REPLY, err ? EXIT_SYSTEM : EXIT_OK, err ? strerror(-err) : NULL);
+	control_fill(m, CONTROL_REPLY, err ? EXIT_SYSTEM : EXIT_OK,
+		     err ? why_not_served(err) : NULL);
 	(void)reply(fd, m); /* a client that is gone has left a mount that works */
 }
 

@@ -516,6 +516,23 @@ static int start_threads(struct session *s)
 	return 0;
 }
 
+/* Returns also -EEXIST: the root has an entry of that name, which would be hidden. */
+static int init_snapdir(struct session *s, struct h2_pfs *pfs)
+{
+	const char *name = s->terms.snapdir;
+	struct h2_inode *root;
+	int err = h2_inode_get(pfs, H2_INUM_ROOT, &root);
+
+	if (err)
+		return err;
+	err = h2_dir_lookup(root, name, strlen(name), NULL);
+	h2_inode_put(root);
+	if (err != -ENOENT)
+		return err ? err : -EEXIST;
+	s->view.snapdir = snapdir_new(h2_pfs_fs(pfs), name);
+	return s->view.snapdir ? 0 : -ENOMEM;
+}
+
 static int init_view(struct session *s, struct h2_pfs *pfs, const struct control_terms *terms)
 {
 	s->terms = *terms;
@@ -532,7 +549,7 @@ static int init_view(struct session *s, struct h2_pfs *pfs, const struct control
 		if (!s->view.nodes)
 			return -ENOMEM;
 	}
-	return 0;
+	return terms->snapdir[0] ? init_snapdir(s, pfs) : 0;
 }
 
 int session_start(struct h2_pfs *pfs, const struct control_terms *terms, int fd, const char *dir,
@@ -540,7 +557,7 @@ int session_start(struct h2_pfs *pfs, const struct control_terms *terms, int fd,
 {
 	struct session *s = calloc(1, sizeof(*s));
 	char path[32];
-	int err = -ENOMEM;
+	int view_err, err = -ENOMEM;
 
 	if (!s) {
 		h2_pfs_put(pfs);
@@ -550,7 +567,8 @@ int session_start(struct h2_pfs *pfs, const struct control_terms *terms, int fd,
 	s->event_fd = event_fd;
 	pthread_mutex_init(&s->leader, NULL);
 	s->dir = strdup(dir);
-	if (init_view(s, pfs, terms) == 0)
+	view_err = init_view(s, pfs, terms);
+	if (!view_err)
 		s->fuse = new_fuse_session(NULL, debug, &s->view);
 	snprintf(path, sizeof(path), "/dev/fd/%d", fd);
 	if (s->fuse && terms->writable)
@@ -563,7 +581,7 @@ int session_start(struct h2_pfs *pfs, const struct control_terms *terms, int fd,
 	}
 	if (err) {
 		session_free(s);
-		return err;
+		return view_err ? view_err : err;
 	}
 	*sessionp = s;
 	return 0;
@@ -599,6 +617,7 @@ void session_free(struct session *s)
 		fuse_session_destroy(s->fuse);
 	pthread_mutex_destroy(&s->leader);
 	nodes_free(s->view.nodes);
+	snapdir_free(s->view.snapdir);
 	h2_pfs_put(s->view.pfs);
 	free(s->dir);
 	free(s);

@@ -215,6 +215,116 @@ def test_dry_run(t):
 
 # ---- snapshots ----
 
+def test_snapdir(t):
+    h = Tool(t)
+    image = t.volume("snapdir", "-L", "DATA", size="1G")
+    point = t.mount_on(t.point(), image + "@DATA", "-o", "snapdir=.snapshots")
+    hidden = point + "/.snapshots"
+    equal(os.listdir(hidden), [], "without snapshots")
+    os.makedirs(point + "/dir/sub")
+    for i in range(3000):
+        write(f"{point}/dir/file-{i}", f"one {i}")
+    write(point + "/dir/sub/f", "one")
+    os.link(point + "/dir/sub/f", point + "/link")
+    raises(errno.ENOENT, "os.stat", os.stat, hidden + "/first")
+    h("snapshot", point, "first")
+    before = tree_digest(point)
+    # At once, with the same contents, in all its parts.
+    equal(os.listdir(hidden), ["first"], "names")
+    equal(tree_digest(hidden + "/first"), before, "contents")
+    check(".snapshots" not in os.listdir(point), "the directory is listed")
+    write(point + "/dir/file-7", "two")
+    os.unlink(point + "/dir/file-8")
+    h("snapshot", point, "second")
+    equal(sorted(os.listdir(hidden)), ["first", "second"], "names")
+    equal(read(hidden + "/first/dir/file-7"), "one 7", "contents of the first")
+    equal(read(hidden + "/second/dir/file-7"), "two", "contents of the second")
+    raises(errno.ENOENT, "os.stat", os.stat, hidden + "/second/dir/file-8")
+    equal(read(hidden + "/first/dir/file-8"), "one 8", "a file that was removed")
+    # Numbers differ, hard links within are kept.
+    numbers = {os.stat(p + "/link").st_ino for p in (point, hidden + "/first", hidden + "/second")}
+    equal(len(numbers), 3, "inode numbers")
+    equal(os.stat(hidden + "/first/link").st_ino, os.stat(hidden + "/first/dir/sub/f").st_ino,
+          "hard links")
+    equal(os.stat(hidden + "/first/dir/sub/..").st_ino, os.stat(hidden + "/first/dir").st_ino, "..")
+    equal(os.stat(hidden + "/first/..").st_ino, os.stat(hidden).st_ino, ".. of a snapshot")
+    equal(os.stat(hidden + "/..").st_ino, 1, ".. of the directory")
+    # Nothing can be changed there.
+    for function, *args in (
+            (os.open, hidden + "/first/dir/file-7", os.O_WRONLY),
+            (os.open, hidden + "/first/dir/file-7", os.O_RDONLY | os.O_TRUNC),
+            (os.truncate, hidden + "/first/dir/file-7", 0),
+            (os.chmod, hidden + "/first/dir/file-7", 0),
+            (os.unlink, hidden + "/first/dir/file-7"),
+            (os.mkdir, hidden + "/first/new"),
+            (os.mkdir, hidden + "/new"),
+            (os.rmdir, hidden + "/first"),
+            (os.rename, hidden + "/first", hidden + "/other"),
+            (os.rename, point + "/link", hidden + "/first/link"),
+            (os.rename, hidden + "/first/link", point + "/new"),
+            (os.symlink, "x", hidden + "/first/symlink")):
+        raises(errno.EROFS, f"{function.__name__} {args}", function, *args)
+    raises(errno.EXDEV, "os.link", os.link, hidden + "/first/link", point + "/new")
+    raises(errno.EEXIST, "os.mkdir", os.mkdir, hidden)
+    raises(errno.EBUSY, "os.rmdir", os.rmdir, hidden)
+    raises(errno.EBUSY, "os.rename", os.rename, hidden, point + "/new")
+    raises(errno.EBUSY, "os.rename", os.rename, point + "/dir", hidden)
+    subprocess.run(["cp", "-a", hidden + "/first/dir", point + "/restored"], check=True)
+    equal(read(point + "/restored/file-8"), "one 8", "a restored file")
+    with open(hidden + "/first/dir/file-9", "rb") as a, open(point + "/copied", "wb") as b:
+        os.copy_file_range(a.fileno(), b.fileno(), 100)
+    equal(read(point + "/copied"), "one 9", "copy_file_range")
+    # A snapshot that is changed through a mount of its own.
+    other = t.mount_on(t.point(), image + "@first")
+    with open(other + "/dir/file-7", "w") as f:
+        f.write("changed")
+        f.flush()
+        os.fsync(f.fileno())
+    equal(read(hidden + "/first/dir/file-7"), "changed", "contents after a change")
+    t.umount(other)
+    # Another one under the same label; open files of the old one, and where somebody stands.
+    held = os.open(hidden + "/second/dir/file-7", os.O_RDONLY)
+    here = os.getcwd()
+    os.chdir(hidden + "/second/dir")
+    h("-s", point, "snapshot-delete", "second")
+    equal(os.listdir(hidden), ["first"], "names after removal")
+    raises(errno.ENOENT, "os.stat", os.stat, hidden + "/second/dir")
+    raises(errno.ESTALE, "os.listdir", os.listdir, ".")
+    os.chdir(here)
+    os.close(held)
+    write(point + "/dir/file-7", "three")
+    h("snapshot", point, "second")
+    equal(read(hidden + "/second/dir/file-7"), "three", "contents of the new one")
+    h("snapshot", hidden + "/first", "third")
+    equal(read(hidden + "/third/dir/file-7"), "changed", "a snapshot of a snapshot")
+    # A PFS that is no snapshot is not there.
+    h("-s", point, "pfs-create", "work")
+    raises(errno.ENOENT, "os.stat", os.stat, hidden + "/work")
+    shutil.rmtree(point + "/dir")
+    os.mkdir(point + "/dir")
+    write(point + "/dir/file-9", "alone")
+    for i in range(300):
+        h("snapshot", point, f"many-{i}", "-q")
+    equal(len(os.listdir(hidden)), 303, "names of many")
+    subprocess.run(f"find {hidden} -maxdepth 3 -path '*/dir/file-9' | wc -l | grep -qx 303", shell=True,
+                   check=True)
+    t.umount(point)
+    t.gone()
+    # For reading only.
+    point = t.mount_on(t.point(), image + "@DATA", "-o", "ro,snapdir=.zfs")
+    equal(read(point + "/.zfs/second/dir/file-7"), "three", "read-only")
+    equal(len(os.listdir(point + "/.zfs")), 303, "names, read-only")
+    raises(errno.EROFS, "os.open", os.open, point + "/.zfs/second/dir/file-7", os.O_WRONLY)
+    t.umount(point)
+    t.gone()
+    # The root has such a name.
+    t.refused(2, "the root directory has an entry", image + "@DATA", t.point(), "-o", "snapdir=dir")
+    for bad in ("", "a/b", ".", ".."):
+        t.refused(1, "is not valid", image + "@DATA", t.point(), "-o", f"snapdir={bad}")
+    t.fsck(image)
+
+
+
 def test_snapshot_of_a_directory(t):
     def run(t, h, on):
         path = on.path("DATA")
