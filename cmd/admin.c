@@ -289,6 +289,15 @@ int admin_rename(struct admin *admin, const char *label, const char *new_label)
 	return request(admin, HAMMER2IOC_PFS_RENAME, &r);
 }
 
+/*
+ * What programs have written may still be in the kernel's cache, and unknown to the server. An error is
+ * told to those programs.
+ */
+static void write_cached(const struct admin *admin)
+{
+	(void)syncfs(admin->fd);
+}
+
 int admin_snapshot(struct admin *admin, const char *origin, const char *label)
 {
 	struct hammer2_ioc_pfs_snapshot_of s = {.name = ""};
@@ -298,6 +307,7 @@ int admin_snapshot(struct admin *admin, const char *origin, const char *label)
 		err = fits(origin);
 	if (err || !admin_is_mounted(admin))
 		return err ? err : h2_pfs_snapshot(admin->target.fs, origin, label, NULL);
+	write_cached(admin);
 	strcpy(s.name, label);
 	strcpy(s.origin, origin);
 	return request(admin, HAMMER2IOC_PFS_SNAPSHOT_OF, &s);
@@ -339,6 +349,7 @@ int admin_snapshot_directory(struct admin *admin, const char *origin, const char
 
 	if (err || !admin_is_mounted(admin))
 		return err ? err : snapshot_path(admin, origin, dir, label);
+	write_cached(admin);
 	strcpy(s.name, label);
 	return request(admin, HAMMER2IOC_PFS_SNAPSHOT_DIR, &s);
 }

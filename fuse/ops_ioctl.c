@@ -22,8 +22,9 @@
 #include "log.h"
 #include "ops_impl.h"
 #include "results.h"
+#include "session.h"
 
-#define ENDING_TRIES 10u
+#define ENDING_TRIES 200u
 
 /* ---- flags of files ---- */
 
@@ -269,13 +270,14 @@ static int pfs_create(fuse_req_t req, fuse_ino_t ino, union argument *a)
 
 /*
  * Whether to try once more: a PFS that has just been unmounted is in use until the threads that
- * served it have ended.
+ * served it have ended; and a snapshot for moments, while somebody looks at it (snapdir.h).
  */
-static bool may_be_ending(fuse_req_t req, int err, unsigned *tries)
+static bool may_be_ending(fuse_req_t req, int err, const char *label, unsigned *tries)
 {
 	const struct timespec pause = {.tv_nsec = 50000000};
 
-	if (err != -EBUSY || ++*tries > ENDING_TRIES || fuse_req_interrupted(req))
+	if (err != -EBUSY || session_serves(label) || ++*tries > ENDING_TRIES ||
+	    fuse_req_interrupted(req))
 		return false;
 	nanosleep(&pause, NULL);
 	return true;
@@ -291,7 +293,7 @@ static int pfs_delete(fuse_req_t req, fuse_ino_t ino, union argument *a)
 		return -EINVAL;
 	do
 		err = h2_pfs_delete(fs_of(req), a->pfs.name);
-	while (may_be_ending(req, err, &tries));
+	while (may_be_ending(req, err, a->pfs.name, &tries));
 	return err;
 }
 
@@ -322,7 +324,7 @@ static int pfs_rename(fuse_req_t req, fuse_ino_t ino, union argument *a)
 		return -EINVAL;
 	do
 		err = h2_pfs_rename(fs_of(req), a->rename.name, a->rename.new_name);
-	while (may_be_ending(req, err, &tries));
+	while (may_be_ending(req, err, a->rename.name, &tries));
 	return err;
 }
 
@@ -338,7 +340,7 @@ static int pfs_rollback(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	do
 		err = h2_pfs_rollback(fs_of(req), r->name, r->snapshot,
 				      r->keep[0] ? r->keep : NULL, NULL);
-	while (may_be_ending(req, err, &tries));
+	while (may_be_ending(req, err, r->name, &tries));
 	return err;
 }
 

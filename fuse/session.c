@@ -49,7 +49,11 @@
 #define SHORT_BYTES 20480u /* reading or writing up to that much is as fast as the rest */
 #define SLOW_MEMORY 64u    /* how many requests that is remembered for */
 
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct session *all; /* under all_lock: those with a FUSE session */
+
 struct session {
+	struct session *next; /* under all_lock */
 	/* set at start, then constant */
 	struct fuse_session *fuse;
 	struct ops_view view;
@@ -552,6 +556,38 @@ static int init_view(struct session *s, struct h2_pfs *pfs, const struct control
 	return terms->snapdir[0] ? init_snapdir(s, pfs) : 0;
 }
 
+static void enlist(struct session *s)
+{
+	pthread_mutex_lock(&all_lock);
+	s->next = all;
+	all = s;
+	pthread_mutex_unlock(&all_lock);
+}
+
+static void unlist(const struct session *s)
+{
+	pthread_mutex_lock(&all_lock);
+	for (struct session **link = &all; *link; link = &(*link)->next) {
+		if (*link == s) {
+			*link = s->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&all_lock);
+}
+
+bool session_serves(const char *label)
+{
+	bool serves = false;
+
+	pthread_mutex_lock(&all_lock);
+	for (const struct session *s = all; s && !serves; s = s->next)
+		serves = strcmp(h2_pfs_get_info(s->view.pfs)->label, label) == 0 &&
+			 !session_ended(s) && !session_ending(s);
+	pthread_mutex_unlock(&all_lock);
+	return serves;
+}
+
 int session_start(struct h2_pfs *pfs, const struct control_terms *terms, int fd, const char *dir,
 		  bool debug, int event_fd, struct session **sessionp)
 {
@@ -583,6 +619,7 @@ int session_start(struct h2_pfs *pfs, const struct control_terms *terms, int fd,
 		session_free(s);
 		return view_err ? view_err : err;
 	}
+	enlist(s);
 	*sessionp = s;
 	return 0;
 }
@@ -610,6 +647,7 @@ void session_stop(struct session *s)
 
 void session_free(struct session *s)
 {
+	unlist(s);
 	for (unsigned i = 0; i < s->threads_count; i++)
 		pthread_join(s->threads[i], NULL);
 	flusher_free(s->flusher);

@@ -36,6 +36,9 @@ bool session_ended(const struct session *session);
 /* Whether the kernel has ended the mount: the threads will end by themselves. */
 bool session_ending(const struct session *session);
 
+/* Whether a PFS is mounted from this process, by a mount that has not ended. Any thread. */
+bool session_serves(const char *label);
+
 /*
  * Take all mounts of the session away; threads end once nobody uses them any more. What the kernel
  * has cached is written before, by the threads.

@@ -1,6 +1,9 @@
 /*
  * The ioctls of a mounted HAMMER2 filesystem, on any file or directory of it.
  *
+ * What programs have written and not synced or closed may be in the kernel's cache: before a snapshot
+ * is made, syncfs(2) lets it become part of it.
+ *
  * Numbers and layouts are DragonFly's (BS 13), the same on all 64-bit systems; what this project
  * adds is below them. Structures are in the machine's order; UUIDs in that of the media.
  *

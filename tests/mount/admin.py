@@ -297,6 +297,12 @@ def test_snapdir(t):
     equal(read(hidden + "/second/dir/file-7"), "three", "contents of the new one")
     h("snapshot", hidden + "/first", "third")
     equal(read(hidden + "/third/dir/file-7"), "changed", "a snapshot of a snapshot")
+    # What was written and is not synced yet is in a snapshot.
+    with open(point + "/open", "wb", buffering=0) as f:
+        f.write(b"x" * 100000)
+        h("snapshot", point, "unsynced")
+        equal(read(hidden + "/unsynced/open"), "x" * 100000, "what was not synced")
+    h("-s", point, "snapshot-delete", "unsynced")
     # A PFS that is no snapshot is not there.
     h("-s", point, "pfs-create", "work")
     raises(errno.ENOENT, "os.stat", os.stat, hidden + "/work")
