@@ -19,14 +19,14 @@ struct h2_pfs_space {
 	char label[H2_NAME_MAX + 1];
 	uint64_t key; /* of its entry in the super-root */
 	uint8_t pfs_type, pfs_subtype;
-	/* Bytes of all its blocks; one that is referred to more than once counts each time. */
+	/* Bytes of all blocks below its root; what is referred to more than once counts each time. */
 	uint64_t referenced_bytes;
 	/*
 	 * Bytes that it uses alone, and that come back when it is deleted: exactly, but for the
 	 * super-root's own few blocks, which every commit moves to other granules.
 	 */
 	uint64_t exclusive_bytes;
-	uint64_t inodes; /* its root included */
+	uint64_t inodes; /* below its root */
 };
 
 /* All are bytes. */

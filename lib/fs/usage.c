@@ -102,7 +102,7 @@ static int meet_inode(void *user, const struct h2_met *met, const struct h2_inod
 	return 0;
 }
 
-/* Held: what the progress is told to be expected counts what is shared once, as the walk does. */
+/* What the progress is told to be expected counts what is shared once, as the walk does. */
 static void expect_allocated(struct measure *m)
 {
 	struct h2_fs_stats stats;

@@ -524,7 +524,7 @@ static unsigned calls_of_a_walk(struct volume *v)
 static void fifty_snapshots_cost_two_walks(void **state)
 {
 	struct volume *v = *state;
-	unsigned alone, shared;
+	unsigned alone, same, changed;
 	char label[32];
 
 	make_volume(v, VOLUME_BYTES);
@@ -534,14 +534,21 @@ static void fifty_snapshots_cost_two_walks(void **state)
 	for (unsigned i = 0; i < 50; i++) {
 		snprintf(label, sizeof(label), "snap-%u", i);
 		assert_int_equal(h2_pfs_snapshot(v->fs, "DATA", label, NULL), 0);
-		/* Each differs a little from the others. */
-		snprintf(label, sizeof(label), "file %u", i * 100);
-		put_one(v, "DATA", label, 100, 0, 100000 + i);
 	}
-	shared = calls_of_a_walk(v);
-	print_message("%u calls, and with 50 snapshots %u\n", alone, shared);
-	/* What the changes cost: for each the way down to it, some 500 references. */
-	assert_in_range(shared, alone, 2 * alone + 50 * 2000 / 256);
+	same = calls_of_a_walk(v);
+	for (unsigned i = 0; i < 5; i++) {
+		snprintf(label, sizeof(label), "file %u", i * 1000);
+		put_one(v, "DATA", label, 100, 0, 100000 + i);
+		snprintf(label, sizeof(label), "other-%u", i);
+		assert_int_equal(h2_pfs_snapshot(v->fs, "DATA", label, NULL), 0);
+	}
+	changed = calls_of_a_walk(v);
+	print_message("%u calls; with 50 snapshots %u; with 5 that differ %u\n", alone, same,
+		      changed);
+	/* 50 roots, with four references each. */
+	assert_in_range(same, 2 * alone - 2, 2 * alone + 2);
+	/* The way down to what differs: some thousand references. */
+	assert_in_range(changed, same, same + 5 * 5);
 	{
 		struct plain *p = plain_count(v);
 		struct h2_usage *usage = measure(v);
