@@ -424,11 +424,12 @@ def test_usage_of_many_pfs(t):
     image = t.volume("pfss", "-L", "DATA", size="1G")
     point = t.mount_on(t.point(), image + "@DATA")
     for i in range(100):
-        h("-s", point, "snapshot", point, f"snap-{i:02}")
+        h("snapshot", point, f"snap-{i:02}")
     found = h.json("info", "--usage", point)["usage"]
     equal([p["label"] for p in found["pfs"]],
           ["DATA", "LOCAL"] + [f"snap-{i:02}" for i in range(100)], "labels")
     t.umount(point)
+    t.gone()
     equal(h.json("info", "--usage", image)["usage"], found, "the same from the volume")
     # A mount for reading tells it, too.
     point = t.mount_on(t.point(), image + "@DATA", "-o", "ro")

@@ -6,6 +6,7 @@
 
 #include "block_walk.h"
 #include "filesystem.h"
+#include "scarce.h"
 
 #define VOLUME_BYTES (96 * MIB)
 #define GRANULES (VOLUME_BYTES / H2_GRANULE)
@@ -630,7 +631,37 @@ static void changes_meanwhile_do_not_show(void **state)
 	h2_usage_free(before);
 }
 
-/* ---- damage ---- */
+/* ---- failures ---- */
+
+static void without_memory_nothing_is_told_and_nothing_is_left(void **state)
+{
+	struct volume *v = *state;
+	struct h2_usage *usage = NULL;
+	struct h2_fs_stats stats;
+	uint64_t before;
+	long n = 0;
+	int err;
+
+	make_volume(v, VOLUME_BYTES);
+	put(v, "DATA", "file", 1, 50);
+	assert_int_equal(h2_pfs_snapshot(v->fs, "DATA", "snap", NULL), 0);
+	put_one(v, "DATA", "more", 100000, 1, 1);
+	settle(v);
+	before = free_bytes(v);
+	do {
+		h2_fs_forget_cached(v->fs);
+		atomic_store(&scarce_left, n++);
+		err = h2_usage_measure(v->fs, NULL, &usage);
+		atomic_store(&scarce_left, -1);
+		h2_fs_get_stats(v->fs, &stats);
+		assert_int_equal(stats.scan_expected_bytes, 0);
+		assert_int_equal(stats.free_bytes, before);
+	} while (err == -ENOMEM);
+	assert_int_equal(err, 0);
+	assert_true(n > 10);
+	h2_usage_free(usage);
+	settle(v);
+}
 
 static int find_index(void *user, const struct h2_met *met)
 {
@@ -683,6 +714,7 @@ int main(void)
 		USAGE_TEST(fifty_snapshots_cost_two_walks),
 		USAGE_TEST(progress_ends_it_and_nothing_is_left),
 		USAGE_TEST(changes_meanwhile_do_not_show),
+		USAGE_TEST(without_memory_nothing_is_told_and_nothing_is_left),
 		USAGE_TEST(damage_is_an_error),
 	};
 
