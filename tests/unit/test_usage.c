@@ -3,25 +3,27 @@
  * a whole, against fsck's and the freemap's, and against what comes back when a PFS is deleted.
  */
 #include <hammer2/usage.h>
+#include <limits.h>
 
 #include "block_walk.h"
 #include "filesystem.h"
+#include "owner_map.h"
 #include "scarce.h"
 
 #define VOLUME_BYTES (96 * MIB)
 #define GRANULES (VOLUME_BYTES / H2_GRANULE)
 #define UNITS (VOLUME_BYTES / 1024)
-#define PFS_MAX 62u
-#define ABOVE (UINT64_C(1) << 63)
+#define PFS_MAX 250u
+#define ABOVE 0u /* the super-root, as an owner; PFSs follow in the order of the walk */
 
 /* ---- the plain count ---- */
 
 struct plain {
-	uint64_t *owners; /* of each granule: a bit for each PFS, in the order of the walk, and ABOVE */
-	uint8_t *first;   /* of each KiB: 1 + the PFS that first had the data block there */
-	char labels[PFS_MAX][H2_NAME_MAX + 1];
-	unsigned count;
-	uint64_t owner;
+	bool (*uses)[GRANULES]; /* of each owner */
+	uint8_t *first;         /* of each KiB: the PFS that first had the data block there */
+	char labels[PFS_MAX + 1][H2_NAME_MAX + 1];
+	unsigned count; /* of PFSs */
+	unsigned owner;
 	uint64_t referenced, distinct;
 	uint64_t blocks;
 };
@@ -36,10 +38,10 @@ static int plain_block(void *user, const struct h2_met *met)
 		p->owner = ABOVE;
 	if (met->kind == H2_TREE_SUPER_ROOT && met->ref->type == H2_BLOCKREF_INODE) {
 		assert_in_range(p->count, 0, PFS_MAX - 1);
-		p->owner = UINT64_C(1) << p->count++;
+		p->owner = ++p->count;
 	}
 	for (uint64_t at = offset; at < offset + size; at += 1024)
-		p->owners[at / H2_GRANULE] |= p->owner;
+		p->uses[p->owner][at / H2_GRANULE] = true;
 	p->blocks++;
 	if (met->ref->type != H2_BLOCKREF_DATA)
 		return 0;
@@ -57,7 +59,7 @@ static int plain_inode(void *user, const struct h2_met *met, const struct h2_ino
 	struct plain *p = user;
 
 	if (met->kind == H2_TREE_SUPER_ROOT)
-		memcpy(p->labels[p->count - 1], meta->filename, meta->name_len);
+		memcpy(p->labels[p->count], meta->filename, meta->name_len);
 	return 0;
 }
 
@@ -73,7 +75,7 @@ static struct plain *plain_count(struct volume *v)
 	};
 	struct h2_volume_header header;
 
-	p->owners = unit_alloc(GRANULES * sizeof(*p->owners));
+	p->uses = unit_alloc((PFS_MAX + 1) * sizeof(*p->uses));
 	p->first = unit_alloc(UNITS);
 	h2_txn_get_header(v->fs->txn, &header);
 	assert_int_equal(h2_block_walk_set(&walk, header.sroot_blockset), 0);
@@ -82,19 +84,37 @@ static struct plain *plain_count(struct volume *v)
 
 static void plain_free(struct plain *p)
 {
-	free(p->owners);
+	free(p->uses);
 	free(p->first);
 	free(p);
 }
 
-/* Granules whose owners, as far as they are of mask, are exactly these. */
-static uint64_t plain_bytes(const struct plain *p, uint64_t mask, uint64_t owners)
+/* Whether anyone but two owners, who may be the same, uses a granule. */
+static bool others_use(const struct plain *p, unsigned granule, unsigned one, unsigned two)
+{
+	for (unsigned i = 0; i <= p->count; i++)
+		if (i != one && i != two && p->uses[i][granule])
+			return true;
+	return false;
+}
+
+/* The granules that an owner uses, and nobody else but one who does not matter. */
+static uint64_t plain_alone(const struct plain *p, unsigned owner, unsigned no_matter)
 {
 	uint64_t bytes = 0;
 
 	for (unsigned i = 0; i < GRANULES; i++)
-		if (p->owners[i] && (p->owners[i] & mask) == owners)
+		if (p->uses[owner][i] && !others_use(p, i, owner, no_matter))
 			bytes += H2_GRANULE;
+	return bytes;
+}
+
+static uint64_t plain_above(const struct plain *p)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < GRANULES; i++)
+		bytes += p->uses[ABOVE][i] ? H2_GRANULE : 0;
 	return bytes;
 }
 
@@ -103,9 +123,17 @@ static uint64_t plain_used(const struct plain *p)
 	uint64_t bytes = 0;
 
 	for (unsigned i = 0; i < GRANULES; i++)
-		if (p->owners[i])
-			bytes += H2_GRANULE;
+		bytes += others_use(p, i, UINT_MAX, UINT_MAX) ? H2_GRANULE : 0;
 	return bytes;
+}
+
+static unsigned plain_find(const struct plain *p, const char *label)
+{
+	for (unsigned i = 1; i <= p->count; i++)
+		if (strcmp(p->labels[i], label) == 0)
+			return i;
+	fail_msg("no PFS %s", label);
+	return 0;
 }
 
 static struct h2_usage *measure(struct volume *v)
@@ -127,17 +155,16 @@ static const struct h2_pfs_space *space_of(const struct h2_usage *usage, const c
 
 static void expect_as_counted(const struct h2_usage *usage, const struct plain *p)
 {
-	uint64_t above = 0, alone = 0;
+	uint64_t above = plain_above(p), alone = 0;
 
 	assert_int_equal(usage->pfs_count, p->count);
 	for (unsigned i = 0; i < p->count; i++) {
-		uint64_t bytes = plain_bytes(p, UINT64_MAX, UINT64_C(1) << i);
+		uint64_t bytes = plain_alone(p, i + 1, i + 1);
 
-		assert_string_equal(usage->pfss[i].label, p->labels[i]);
+		assert_string_equal(usage->pfss[i].label, p->labels[i + 1]);
 		assert_int_equal(usage->pfss[i].exclusive_bytes, bytes);
 		alone += bytes;
 	}
-	above = plain_bytes(p, ABOVE, ABOVE);
 	assert_int_equal(usage->overhead_bytes, above);
 	assert_int_equal(usage->used_bytes, plain_used(p));
 	assert_int_equal(usage->shared_bytes, plain_used(p) - above - alone);
@@ -307,8 +334,9 @@ static void expect_to_come_back(struct volume *v, const char *label)
 {
 	struct h2_usage *before, *after;
 	struct plain *was, *is;
-	uint64_t free_before, others = 0, above_was, above_is, gone = 0;
+	uint64_t free_before, above_was, above_is;
 	const struct h2_pfs_space *pfs;
+	unsigned gone;
 
 	settle(v);
 	before = measure(v);
@@ -316,24 +344,21 @@ static void expect_to_come_back(struct volume *v, const char *label)
 	was = plain_count(v);
 	expect_as_counted(before, was);
 	free_before = free_bytes(v);
-	for (unsigned i = 0; i < was->count; i++)
-		if (strcmp(was->labels[i], label) == 0)
-			gone = UINT64_C(1) << i;
-	others = ~(gone | ABOVE);
+	gone = plain_find(was, label);
 	assert_int_equal(h2_pfs_delete(v->fs, label), 0);
 	settle(v);
 	after = measure(v);
 	is = plain_count(v);
 	expect_as_counted(after, is);
 	for (unsigned i = 0; i < GRANULES; i++)
-		assert_int_equal((was->owners[i] & others) != 0, (is->owners[i] & ~ABOVE) != 0);
+		assert_int_equal(others_use(was, i, gone, ABOVE), others_use(is, i, ABOVE, ABOVE));
 	assert_int_equal(free_bytes(v) - free_before, before->used_bytes - after->used_bytes);
-	above_was = plain_bytes(was, others | ABOVE, ABOVE);
-	above_is = plain_bytes(is, UINT64_MAX, ABOVE);
+	above_was = plain_alone(was, ABOVE, gone);
+	above_is = plain_alone(is, ABOVE, ABOVE);
 	assert_int_equal(free_bytes(v) + above_is, free_before + pfs->exclusive_bytes + above_was);
-	/* The super-root inode, and what leads from it to a dozen PFSs. */
-	assert_in_range(above_was, 0, 3 * H2_GRANULE);
-	assert_in_range(above_is, 0, 3 * H2_GRANULE);
+	/* The super-root inode, and what leads from it to the PFSs. */
+	assert_in_range(above_was, 0, (3 + was->count / 20) * H2_GRANULE);
+	assert_in_range(above_is, 0, (3 + was->count / 20) * H2_GRANULE);
 	plain_free(was);
 	plain_free(is);
 	h2_usage_free(before);
@@ -358,6 +383,65 @@ static void what_a_pfs_uses_alone_comes_back(void **state)
 		random_label(v, &rnd, label);
 		expect_to_come_back(v, label);
 	}
+}
+
+/* So many that there are several blocks with entries of PFSs, between what is the PFSs' own. */
+static void among_many_pfs_too(void **state)
+{
+	struct volume *v = *state;
+	char label[32];
+
+	make_volume(v, VOLUME_BYTES);
+	put(v, "DATA", "file", 1, 20);
+	for (unsigned i = 0; i < 240; i++) {
+		snprintf(label, sizeof(label), "pfs-%u", i);
+		assert_int_equal(i % 2 ? h2_pfs_create(v->fs, label, NULL)
+				       : h2_pfs_snapshot(v->fs, "DATA", label, NULL),
+				 0);
+		if (i % 7 == 0)
+			put_one(v, label, "own", 3000 * i, 0, i);
+	}
+	expect_to_come_back(v, "pfs-21");
+	expect_to_come_back(v, "pfs-42");
+	expect_to_come_back(v, "DATA");
+	expect_to_come_back(v, "pfs-0");
+}
+
+/* Where it has a block nobody gets the granule back, whoever had one there before. */
+static void the_super_root_takes_what_others_had(void **state)
+{
+	struct h2_owner_map *map = h2_owner_map_new(64 * MIB);
+	const uint64_t inode = 10, at = 16 * MIB;
+	uint32_t a, b;
+
+	(void)state;
+	assert_non_null(map);
+	assert_int_equal(h2_owner_map_add_owner(map, &a), 0);
+	assert_int_equal(h2_owner_map_add_owner(map, &b), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(h2_owner_map_add(map, a, (at + i * H2_GRANULE) | inode, true),
+				 H2_MET_FIRST);
+	assert_int_equal(h2_owner_map_exclusive(map, a), 3 * H2_GRANULE);
+	assert_int_equal(h2_owner_map_add(map, b, (at + 1024) | inode, true), H2_MET_FIRST);
+	assert_int_equal(h2_owner_map_add(map, b, (at + H2_GRANULE) | inode, true), H2_MET_OTHERS);
+	assert_int_equal(h2_owner_map_add(map, b, (at + H2_GRANULE) | inode, true), H2_MET_AGAIN);
+	assert_int_equal(h2_owner_map_exclusive(map, a), H2_GRANULE);
+	assert_int_equal(h2_owner_map_shared(map), 2 * H2_GRANULE);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t block = at + i * H2_GRANULE + 2048;
+
+		assert_int_equal(h2_owner_map_add(map, H2_OWNER_SUPER_ROOT, block | inode, true),
+				 H2_MET_FIRST);
+	}
+	assert_int_equal(h2_owner_map_exclusive(map, a), 0);
+	assert_int_equal(h2_owner_map_exclusive(map, b), 0);
+	assert_int_equal(h2_owner_map_shared(map), 0);
+	assert_int_equal(h2_owner_map_exclusive(map, H2_OWNER_SUPER_ROOT), 4 * H2_GRANULE);
+	assert_int_equal(h2_owner_map_add(map, b, (at + 3 * H2_GRANULE) | inode, true),
+			 H2_MET_FIRST);
+	assert_int_equal(h2_owner_map_exclusive(map, b), 0);
+	assert_int_equal(h2_owner_map_shared(map), 0);
+	h2_owner_map_free(map);
 }
 
 static void it_is_what_fsck_and_the_freemap_count(void **state)
@@ -432,6 +516,18 @@ static void set_comp(struct volume *v, const char *label, uint8_t comp)
 	h2_pfs_put(pfs);
 }
 
+static void set_size(struct volume *v, const char *label, const char *name, uint64_t size)
+{
+	struct h2_set_attr set = {.valid = H2_SET_SIZE, .size = size};
+	struct h2_pfs *pfs = open_pfs(v, label);
+	struct h2_inode *inode;
+
+	assert_int_equal(h2_path_lookup(pfs, name, &inode), 0);
+	assert_int_equal(h2_inode_set_attr(inode, &set), 0);
+	h2_inode_put(inode);
+	h2_pfs_put(pfs);
+}
+
 static void ratios_are_of_compression_and_deduplication_alone(void **state)
 {
 	struct volume *v = *state;
@@ -453,6 +549,12 @@ static void ratios_are_of_compression_and_deduplication_alone(void **state)
 	assert_int_equal(usage->data_logical_bytes, 4 * CHUNK + 4096);
 	assert_int_equal(usage->data_distinct_bytes, 4 * CHUNK + 4096);
 	h2_usage_free(usage);
+	/* Nor where it is no longer at the end. */
+	set_size(v, "DATA", "plain", 10 * CHUNK);
+	usage = measure(v);
+	assert_int_equal(usage->data_logical_bytes, usage->data_referenced_bytes);
+	h2_usage_free(usage);
+	set_size(v, "DATA", "plain", 4 * CHUNK + 3000);
 	/* Each block to a half or less; the last one has 4 KiB. */
 	set_comp(v, "LOCAL", H2_COMP_LZ4);
 	put_one(v, "LOCAL", "text", 8 * CHUNK + 3000, 1, 8);
@@ -708,6 +810,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		USAGE_TEST(what_a_pfs_uses_alone_comes_back),
+		USAGE_TEST(among_many_pfs_too),
+		cmocka_unit_test(the_super_root_takes_what_others_had),
 		USAGE_TEST(it_is_what_fsck_and_the_freemap_count),
 		USAGE_TEST(a_fresh_snapshot_has_nothing_alone),
 		USAGE_TEST(ratios_are_of_compression_and_deduplication_alone),
