@@ -27,6 +27,7 @@ struct options {
 	bool long_list;
 	bool recursive;
 	bool tar;
+	bool usage;
 	bool verify;
 	bool write;         /* no option: the verb changes the filesystem */
 	int header;         /* 1..4; 0: the best */

@@ -6,6 +6,7 @@
 
 #include "hammer2.h"
 #include "media.h"
+#include "usage.h"
 
 static const char dragonfly_fstype[] = "5cbb9ad1-862d-11dc-a94d-01301bb8a9f5";
 
@@ -58,7 +59,9 @@ static void info_volumes(struct target *target)
 	}
 }
 
-static void info_text(struct target *target, const struct h2_pfs_info *list, size_t count)
+/* usage may be NULL; so in JSON. */
+static void info_text(struct target *target, const struct h2_pfs_info *list, size_t count,
+		      struct h2_usage *usage)
 {
 	const struct h2_volume_header *h = h2_volumes_header(target->volumes);
 	char text[H2_UUID_TEXT_SIZE], size[OUT_SIZE_TEXT];
@@ -82,6 +85,8 @@ static void info_text(struct target *target, const struct h2_pfs_info *list, siz
 		printf(" (%s, %" PRIu64 " inodes, %s)\n", pfs_kind_name(&list[i].meta),
 		       list[i].ref.inode_count, out_size(list[i].ref.data_count, size));
 	}
+	if (usage)
+		usage_print(usage);
 }
 
 void json_pfs_members(struct json *json, const struct h2_pfs_info *info)
@@ -151,7 +156,7 @@ static void info_json_volume(struct json *json, struct target *target, unsigned 
 }
 
 static void info_json(struct json *json, struct target *target, const struct h2_pfs_info *list,
-		      size_t count)
+		      size_t count, struct h2_usage *usage)
 {
 	const struct h2_volume_header *h = h2_volumes_header(target->volumes);
 	struct h2_fs_stats stats;
@@ -172,11 +177,14 @@ static void info_json(struct json *json, struct target *target, const struct h2_
 		info_json_volume(json, target, i);
 	json_array_end(json);
 	json_pfs_list(json, list, count);
+	if (usage)
+		usage_json(json, usage);
 	json_object_end(json);
 }
 
 int info_of_volumes(struct call *call, char **args, int arg_count)
 {
+	struct h2_usage *usage = NULL;
 	struct h2_pfs_info *list;
 	struct target target;
 	unsigned damaged = 0;
@@ -185,12 +193,15 @@ int info_of_volumes(struct call *call, char **args, int arg_count)
 
 	if (code != EXIT_DONE)
 		return code;
+	if (call->options.usage && usage_of_volumes(args[0], target.fs, &usage) != 0)
+		damaged++;
 	list = target_list_pfs(&target, &count, &damaged);
 	if (call->json)
-		info_json(call->json, &target, list, count);
+		info_json(call->json, &target, list, count, usage);
 	else
-		info_text(&target, list, count);
+		info_text(&target, list, count, usage);
 	free(list);
+	h2_usage_free(usage);
 	target_close(&target);
 	return damaged ? EXIT_PROBLEM : EXIT_DONE;
 }

@@ -15,6 +15,8 @@
 
 #include "admin.h"
 #include "progress.h"
+#include "result.h"
+#include "usage.h"
 
 /* ---- volume-list ---- */
 
@@ -116,6 +118,7 @@ static void catch_signals(void)
 
 struct watch { /* of a scan in the server, by a thread */
 	struct admin *admin;
+	const char *phase;
 	struct progress *progress;
 	atomic_bool done;
 };
@@ -129,17 +132,18 @@ static void *watch_scan(void *user)
 		struct timespec pause = {.tv_nsec = 200000000};
 
 		if (admin_status(w->admin, &status) == 0 && status.scan_expected_bytes)
-			progress_update(w->progress, "bulkfree", status.scan_bytes,
+			progress_update(w->progress, w->phase, status.scan_bytes,
 					status.scan_expected_bytes);
 		nanosleep(&pause, NULL);
 	}
 	return NULL;
 }
 
-static int scan_mounted(struct admin *admin, struct h2_bulkfree_result *result)
+/* A request that scans. Returns its error. */
+static int request_watched(struct admin *admin, const char *phase, unsigned long cmd,
+			   void *argument)
 {
-	struct hammer2_ioc_bulkfree b = {.sbase = 0};
-	struct watch watch = {.admin = admin, .progress = progress_new()};
+	struct watch watch = {.admin = admin, .phase = phase, .progress = progress_new()};
 	sigset_t all, old;
 	pthread_t thread;
 	int err;
@@ -153,10 +157,18 @@ static int scan_mounted(struct admin *admin, struct h2_bulkfree_result *result)
 		progress_free(watch.progress);
 		return -err;
 	}
-	err = ioctl(admin->fd, HAMMER2IOC_BULKFREE_SCAN, &b) < 0 ? -errno : 0;
+	err = ioctl(admin->fd, cmd, argument) < 0 ? -errno : 0;
 	atomic_store(&watch.done, true);
 	pthread_join(thread, NULL);
 	progress_free(watch.progress);
+	return err;
+}
+
+static int scan_mounted(struct admin *admin, struct h2_bulkfree_result *result)
+{
+	struct hammer2_ioc_bulkfree b = {.sbase = 0};
+	int err = request_watched(admin, "bulkfree", HAMMER2IOC_BULKFREE_SCAN, &b);
+
 	*result = (struct h2_bulkfree_result){
 		.blocks = b.count_allocated,
 		.used_bytes = b.total_allocated,
@@ -300,6 +312,7 @@ struct summary {
 	unsigned version;
 	struct admin_pfs *pfss;
 	size_t pfs_count;
+	struct h2_usage *usage; /* NULL: not asked for, or not to be told */
 };
 
 static void print_info(const struct admin *admin, const struct summary *s)
@@ -338,6 +351,8 @@ static void print_info(const struct admin *admin, const struct summary *s)
 		out_name(stdout, s->pfss[i].label, strlen(s->pfss[i].label));
 		printf(" (%s)\n", admin_kind(&s->pfss[i]));
 	}
+	if (s->usage)
+		usage_print(s->usage);
 }
 
 static void json_info(struct json *json, const struct admin *admin, const struct summary *s)
@@ -358,18 +373,46 @@ static void json_info(struct json *json, const struct admin *admin, const struct
 			admin_json_pfs(json, &s->pfss[i]);
 		json_array_end(json);
 	}
+	if (s->usage)
+		usage_json(json, s->usage);
 	json_object_end(json);
+}
+
+/* Returns 0 or an error, after a message. */
+static int measure_mounted(struct admin *admin, struct h2_usage **usagep)
+{
+	struct hammer2_ioc_usage u = {.result = 0};
+	uint8_t *bytes = NULL;
+	size_t size;
+	int err;
+
+	catch_signals();
+	err = request_watched(admin, "usage", HAMMER2IOC_USAGE, &u);
+	if (!err)
+		err = result_fetch(admin->fd, u.result, &bytes, &size);
+	if (!err)
+		err = usage_decode(bytes, size, usagep);
+	free(bytes);
+	if (err)
+		usage_complain(admin->name, err);
+	return err;
 }
 
 /* Anyone is told how much space there is; the rest only who may change it. */
 static int info_of_mount(struct call *call, struct admin *admin)
 {
 	struct summary s = {.count = -1};
-	int code = EXIT_DONE, err = admin_status(admin, &s.status);
+	int code = EXIT_DONE, measured = 0, err;
 	unsigned damaged;
 
+	if (call->options.usage)
+		measured = measure_mounted(admin, &s.usage);
+	if (measured == -EINTR)
+		return EXIT_PROBLEM;
+	err = admin_status(admin, &s.status);
 	if (err) {
 		complain("%s: %s", admin->name, error_text(err));
+		h2_usage_free(s.usage);
 		return EXIT_PROBLEM;
 	}
 	s.volumes = must_alloc(calloc(HAMMER2_IOC_VOLUMES_MAX, sizeof(*s.volumes)));
@@ -383,7 +426,8 @@ static int info_of_mount(struct call *call, struct admin *admin)
 		print_info(admin, &s);
 	free(s.pfss);
 	free(s.volumes);
-	return code;
+	h2_usage_free(s.usage);
+	return measured ? EXIT_PROBLEM : code;
 }
 
 int verb_info(struct call *call)

@@ -18,7 +18,7 @@
 const struct verb verbs[] = {
 	THEME("What there is"),
 	{"info", "[PATH | VOLUME...]", "what a filesystem is: a summary", verb_info,
-	 HAS_VOLUME | HAS_SELECT, 0, -1},
+	 HAS_VOLUME | HAS_SELECT | HAS_USAGE, 0, -1},
 	{"pfs-list", "[PATH... | VOLUME...]",
 	 "the PFSs, sorted by label; of all mounted filesystems without an argument", verb_pfs_list,
 	 HAS_VOLUME | HAS_CACHE | HAS_SELECT, 0, -1},
@@ -176,6 +176,9 @@ const struct opt opts[] = {
 	 TO(threads), 1, 256},
 	{HAS_TYPE, 't', "type", "TYPE", "MASTER; others belong to clusters", OPT_TEXT, TO(type), 0,
 	 0},
+	{HAS_USAGE, 0, "usage", NULL,
+	 "who uses how much, and what deleting each PFS would give back: takes a scan", OPT_FLAG,
+	 TO(usage), 0, 0},
 	{HAS_UUID, 'u', "uuid", "UUID", "its pfs_clid (a random one)", OPT_TEXT, TO(uuid), 0, 0},
 	{HAS_VERBOSE, 'v', "verbose", NULL, "print more; name damaged blocks", OPT_FLAG,
 	 TO(verbose), 0, 0},

@@ -45,6 +45,7 @@
 #define HAS_MEMORY (UINT64_C(1) << 34)
 #define HAS_FSTAB (UINT64_C(1) << 35)
 #define HAS_EXPORT (UINT64_C(1) << 36)
+#define HAS_USAGE (UINT64_C(1) << 40)
 
 struct verb {
 	const char *name; /* NULL: a row that begins a theme, which help tells */

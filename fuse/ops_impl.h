@@ -1,9 +1,12 @@
 /*
  * What the files with the FUSE operations share: ops.c has names, attributes and the table,
- * ops_read.c what is read, ops_write.c what is changed, ops_ioctl.c the ioctls.
+ * ops_read.c what is read, ops_write.c what is changed, ops_ioctl.c the ioctls, ops_usage.c one of
+ * these.
  */
 #ifndef FUSE_OPS_IMPL_H
 #define FUSE_OPS_IMPL_H
+
+#include <hammer2/ioctl.h>
 
 #include "ops.h"
 
@@ -102,5 +105,11 @@ void op_destroy(void *userdata);
 /* ops_ioctl.c */
 void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
 	      unsigned flags, const void *in, size_t in_size, size_t out_size);
+
+/* The progress of a pass for a request (its user): it ends when the caller is interrupted or dies. */
+bool ops_goes_on(void *user, uint64_t bytes, uint64_t expected);
+
+/* ops_usage.c: HAMMER2IOC_USAGE */
+int ops_usage(fuse_req_t req, struct hammer2_ioc_usage *usage);
 
 #endif

@@ -147,6 +147,7 @@ union argument {
 	struct hammer2_ioc_pfs_snapshot_of snapshot_of;
 	struct hammer2_ioc_pfs_snapshot_dir snapshot_dir;
 	struct hammer2_ioc_status status;
+	struct hammer2_ioc_usage usage;
 	struct hammer2_ioc_result result;
 };
 
@@ -440,7 +441,7 @@ static int debug_dump(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return 0;
 }
 
-static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
+bool ops_goes_on(void *user, uint64_t bytes, uint64_t expected)
 {
 	(void)bytes;
 	(void)expected;
@@ -449,7 +450,7 @@ static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
 
 static int pfs_snapshot_dir(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
-	struct h2_pass_options options = {.progress = goes_on, .user = req};
+	struct h2_pass_options options = {.progress = ops_goes_on, .user = req};
 	struct h2_inode *dir;
 	int err;
 
@@ -465,7 +466,7 @@ static int pfs_snapshot_dir(fuse_req_t req, fuse_ino_t ino, union argument *a)
 
 static int bulkfree_scan(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
-	struct h2_pass_options options = {.progress = goes_on, .user = req};
+	struct h2_pass_options options = {.progress = ops_goes_on, .user = req};
 	struct h2_bulkfree_result result;
 	int err = h2_fs_bulkfree(fs_of(req), &options, &result);
 
@@ -566,6 +567,12 @@ static int status(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return 0;
 }
 
+static int usage(fuse_req_t req, fuse_ino_t ino, union argument *a)
+{
+	(void)ino;
+	return ops_usage(req, &a->usage);
+}
+
 static int result_read(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
 	struct hammer2_ioc_result *r = &a->result;
@@ -605,6 +612,7 @@ static const struct request {
 	{HAMMER2IOC_PFS_SNAPSHOT_OF, CHANGES, pfs_snapshot_of},
 	{HAMMER2IOC_PFS_SNAPSHOT_DIR, CHANGES, pfs_snapshot_dir},
 	{HAMMER2IOC_STATUS, ANYONE | TELLS, status},
+	{HAMMER2IOC_USAGE, TELLS, usage},
 	{HAMMER2IOC_RESULT, ANYONE | TELLS, result_read},
 };
 

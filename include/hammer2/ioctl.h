@@ -153,7 +153,25 @@ struct hammer2_ioc_diff {
 };
 
 struct hammer2_ioc_usage {
-	uint64_t result; /* out */
+	uint64_t result; /* out: of one hammer2_usage and as many hammer2_usage_pfs as it says */
+};
+
+/* The members are those of <hammer2/usage.h>; all are bytes but for the counts. */
+struct hammer2_usage {
+	uint64_t used_bytes, shared_bytes, overhead_bytes;
+	uint64_t data_logical_bytes, data_referenced_bytes, data_distinct_bytes;
+	uint64_t pfs_count;
+	uint64_t reserved[9];
+};
+
+struct hammer2_usage_pfs {
+	uint64_t key;
+	uint64_t referenced_bytes, exclusive_bytes;
+	uint64_t inodes;
+	uint8_t pfs_type, pfs_subtype;
+	uint8_t reserved0[6];
+	uint64_t reserved1[3];
+	char label[256];
 };
 
 #define HAMMER2_RESULT_BYTES 12288u

@@ -11,15 +11,15 @@ static const struct h2_where nowhere = {.pfs = NULL};
 static int walk_refs(const struct h2_block_walk *walk, const struct h2d_blockref *refs,
 		     unsigned count, enum h2_tree_kind kind, unsigned depth);
 
-static int walk_indirect(const struct h2_block_walk *walk, const struct h2_blockref *ref,
-			 enum h2_tree_kind kind, unsigned depth)
+static int walk_indirect(const struct h2_block_walk *walk, const struct h2_met *met, unsigned depth)
 {
-	size_t size = h2_block_size(ref);
+	size_t size = h2_block_size(met->ref);
 	struct h2d_blockref *block = malloc(size);
-	int err = block ? h2_block_read(walk->blocks, &nowhere, ref, block) : -ENOMEM;
+	int err = block ? h2_block_read(walk->blocks, &nowhere, met->ref, block) : -ENOMEM;
 
 	if (!err)
-		err = walk_refs(walk, block, (unsigned)(size / H2_BLOCKREF_SIZE), kind, depth + 1);
+		err = walk_refs(walk, block, (unsigned)(size / H2_BLOCKREF_SIZE), met->kind,
+				depth + 1);
 	free(block);
 	return err;
 }
@@ -36,17 +36,18 @@ static enum h2_inode_place place_in(enum h2_tree_kind kind, uint64_t key)
 	}
 }
 
-static int walk_inode(const struct h2_block_walk *walk, const struct h2_blockref *ref,
-		      enum h2_tree_kind kind, unsigned depth)
+static int walk_inode(const struct h2_block_walk *walk, const struct h2_met *met, unsigned depth)
 {
-	enum h2_inode_place place = place_in(kind, ref->key);
+	enum h2_inode_place place = place_in(met->kind, met->ref->key);
 	enum h2_tree_kind below = H2_TREE_FILE;
 	struct h2_inode_meta meta;
 	struct h2d_inode d;
-	int err = h2_inode_load(walk->blocks, &nowhere, ref, place, &d, &meta);
+	int err = h2_inode_load(walk->blocks, &nowhere, met->ref, place, &d, &meta);
 
+	if (!err && walk->inode)
+		err = walk->inode(walk->user, met, &meta);
 	if (err || meta.op_flags & H2_INODE_DIRECTDATA)
-		return err;
+		return err < 0 ? err : 0;
 	if (place == H2_PLACE_SUPER_ROOT)
 		below = H2_TREE_SUPER_ROOT;
 	else if (place == H2_PLACE_PFS_ROOT)
@@ -60,6 +61,7 @@ static int walk_ref(const struct h2_block_walk *walk, const struct h2d_blockref 
 		    enum h2_tree_kind kind, unsigned depth)
 {
 	struct h2_blockref ref;
+	struct h2_met met = {.kind = kind, .ref = &ref};
 	int err;
 
 	h2_blockref_decode(d, &ref);
@@ -71,15 +73,16 @@ static int walk_ref(const struct h2_block_walk *walk, const struct h2d_blockref 
 	if (depth > 3 * H2_DEPTH_MAX)
 		return h2_block_report(walk->blocks, &nowhere, &ref, "tree-deep",
 				       &(struct h2_problem){"depth", "a tree that ends", depth});
-	err = walk->block(walk->user, ref.data_off,
-			  ref.type == H2_BLOCKREF_INDIRECT || ref.type == H2_BLOCKREF_INODE);
+	met.data_off = ref.data_off;
+	met.leads = ref.type == H2_BLOCKREF_INDIRECT || ref.type == H2_BLOCKREF_INODE;
+	err = walk->block(walk->user, &met);
 	if (err)
 		return err < 0 ? err : 0;
 	switch (ref.type) {
 	case H2_BLOCKREF_INDIRECT:
-		return walk_indirect(walk, &ref, kind, depth);
+		return walk_indirect(walk, &met, depth);
 	case H2_BLOCKREF_INODE:
-		return walk_inode(walk, &ref, kind, depth);
+		return walk_inode(walk, &met, depth);
 	default:
 		return 0;
 	}
@@ -105,6 +108,12 @@ int h2_block_walk_set(const struct h2_block_walk *walk,
 	return walk_refs(walk, refs, H2_BLOCKSET_COUNT, H2_TREE_SUPER_ROOT_SET, 0);
 }
 
+/* A block on the media that a changed one in memory stands for. */
+static int meet_old(const struct h2_block_walk *walk, uint64_t data_off, enum h2_tree_kind kind)
+{
+	return walk->block(walk->user, &(struct h2_met){.data_off = data_off, .kind = kind});
+}
+
 static int walk_array(const struct h2_block_walk *walk, const struct h2_array *array,
 		      enum h2_tree_kind kind)
 {
@@ -119,7 +128,7 @@ static int walk_array(const struct h2_block_walk *walk, const struct h2_array *a
 			continue;
 		}
 		if (branch->old_data_off)
-			err = walk->block(walk->user, branch->old_data_off, false);
+			err = meet_old(walk, branch->old_data_off, kind);
 		if (!err)
 			err = walk_array(walk, &branch->array, kind);
 	}
@@ -128,11 +137,12 @@ static int walk_array(const struct h2_block_walk *walk, const struct h2_array *a
 
 int h2_block_walk_inode(const struct h2_block_walk *walk, struct h2_inode *inode)
 {
+	enum h2_tree_kind kind = h2_inode_tree_kind(inode);
 	int err = 0;
 
 	if (h2_blockref_radix(&inode->ref) != 0)
-		err = walk->block(walk->user, inode->ref.data_off, false);
+		err = meet_old(walk, inode->ref.data_off, kind);
 	if (err || h2_inode_is_inline(inode))
 		return err;
-	return walk_array(walk, &inode->u.root.array, h2_inode_tree_kind(inode));
+	return walk_array(walk, &inode->u.root.array, kind);
 }

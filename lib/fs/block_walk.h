@@ -11,14 +11,24 @@
 
 #include "fs_impl.h"
 
+struct h2_met { /* a block */
+	uint64_t data_off;
+	bool leads; /* to others */
+	/* where its blockref stands; of blocks that changed ones stand for it is not there */
+	enum h2_tree_kind kind;
+	const struct h2_blockref *ref; /* or NULL */
+};
+
 struct h2_block_walk {
 	struct h2_blocks *blocks;
 	uint64_t above_tid; /* not 0: leave out what has no higher mirror_tid, with all below */
 	/*
-	 * A block was met; leads: what it leads to is walked next, unless this returns 1. Returns
+	 * A block was met. What it leads to is walked next, unless this returns 1. Returns
 	 * otherwise 0, or an error, which ends the walk.
 	 */
-	int (*block)(void *user, uint64_t data_off, bool leads);
+	int (*block)(void *user, const struct h2_met *met);
+	/* An inode was read, and what it leads to is walked next. As block(). May be NULL. */
+	int (*inode)(void *user, const struct h2_met *met, const struct h2_inode_meta *meta);
 	void *user;
 };
 

@@ -59,14 +59,14 @@ struct scan {
 
 /* ---- one scan ---- */
 
-static int meet_block(void *user, uint64_t data_off, bool leads)
+static int meet_block(void *user, const struct h2_met *met)
 {
 	struct scan *s = user;
 	struct h2_bulkfree *b = s->fs->bulkfree;
-	int seen = h2_used_map_add(s->map, data_off, leads);
+	int seen = h2_used_map_add(s->map, met->data_off, met->leads);
 
 	if (seen == 0)
-		s->bytes += UINT64_C(1) << (data_off & 63);
+		s->bytes += UINT64_C(1) << (met->data_off & 63);
 	s->blocks++;
 	atomic_store_explicit(&b->bytes, s->bytes, memory_order_relaxed);
 	if (atomic_load_explicit(&b->interrupt, memory_order_relaxed))

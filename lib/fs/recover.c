@@ -17,12 +17,12 @@ struct recovery {
 	uint64_t unknown;        /* blocks that the freemap did not know */
 };
 
-static int meet_block(void *user, uint64_t data_off, bool leads)
+static int meet_block(void *user, const struct h2_met *met)
 {
 	struct recovery *r = user;
 	bool unknown;
-	int seen = h2_used_map_add(r->met, data_off, leads);
-	int err = seen < 0 ? seen : h2_space_recover(r->fs->space, data_off, &unknown);
+	int seen = h2_used_map_add(r->met, met->data_off, met->leads);
+	int err = seen < 0 ? seen : h2_space_recover(r->fs->space, met->data_off, &unknown);
 
 	if (err)
 		return err;

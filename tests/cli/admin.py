@@ -21,6 +21,7 @@ import uuid
 
 import cli
 import edit
+import h2media
 from cli import Skip
 
 MIB = 1 << 20
@@ -446,6 +447,111 @@ def test_bulkfree_interrupted(bench):
                     before = bench.state(image)
         if not ended:
             raise Skip("no signal came while it ran")
+
+
+def usage_of(bench, image):
+    """What info --usage tells of an image, and of its PFSs by label."""
+    usage = bench.json("info", "--usage", image)["usage"]
+    by_label = {p["label"]: p for p in usage["pfs"]}
+    bench.equal("the sum", usage["used_bytes"], usage["shared_bytes"] + usage["overhead_bytes"] +
+                sum(p["exclusive_bytes"] for p in usage["pfs"]))
+    return usage, by_label
+
+
+def test_usage(bench):
+    """What deleting a PFS would give back is what comes back."""
+    with bench.image() as image:
+        bench.edit(image, "put", "-", "/file", data=noise(20 * MIB))
+        bench.edit(image, "put", "-", "/text", data=b"the same words again and again\n" * 70000)
+        bench.call("snapshot", image + "@DATA", "fresh")
+        bench.call("snapshot", image + "@DATA", "old")
+        bench.edit(image, "rm", "/file")
+        bench.edit(image + "@fresh", "rm", "/file")
+        bench.edit(image, "put", "-", "/new", data=noise(5 * MIB, 1))
+        before, pfs = usage_of(bench, image)
+        bench.equal("labels", [p["label"] for p in before["pfs"]], ["DATA", "LOCAL", "fresh", "old"])
+        bench.equal("kinds", [p["kind"] for p in before["pfs"]],
+                    ["MASTER", "MASTER", "SNAPSHOT", "SNAPSHOT"])
+        for label, low, high in (("old", 20, 21), ("DATA", 5, 6), ("fresh", 0, 1), ("LOCAL", 0, 1)):
+            bench.check(f"{label} alone", low * MIB <= pfs[label]["exclusive_bytes"] < high * MIB,
+                        pfs[label])
+        root = root_of(bench, image, "old")
+        bench.equal("inodes", pfs["old"]["inodes"], 2)
+        listed = {p["label"]: p for p in bench.json("info", image)["pfs"]}
+        for label, item in pfs.items():
+            bench.equal(f"{label}: as its root counts", (item["referenced_bytes"], item["inodes"]),
+                        (listed[label]["data_count"], listed[label]["inode_count"]))
+        bench.check("a PFS's root", root["pfs_type"] == "MASTER")
+        bench.check("compressed", before["data_logical_bytes"] > before["data_referenced_bytes"])
+        bench.equal("what data there is", before["data_logical_bytes"] // MIB, 27)
+        bench.check("deduplicated", before["data_referenced_bytes"] > before["data_distinct_bytes"])
+        bench.json("bulkfree", image)
+        free = free_bytes(bench, image)
+        before, pfs = usage_of(bench, image)
+        bench.call("-s", image, "snapshot-delete", "old")
+        for _ in range(2):
+            bench.json("bulkfree", image)
+        after, _ = usage_of(bench, image)
+        # The super-root's own blocks are others after each commit.
+        for what, found in (("free", free_bytes(bench, image) - free),
+                            ("used", before["used_bytes"] - after["used_bytes"])):
+            bench.check(f"{what} afterwards", abs(found - pfs["old"]["exclusive_bytes"]) <= 4 << 14,
+                        f"{found}, told {pfs['old']}")
+        text = bench.call("info", "--usage", image).stdout.decode()
+        bench.check("the table", re.search(r"would give back.*label\n.* MASTER +DATA\n.* MASTER +"
+                                           r"LOCAL\n.* SNAPSHOT +fresh\n$", text), text)
+        bench.check("ratios", re.search(r"^compression +1\.\d\dx", text, re.M) and
+                    re.search(r"^dedup +\d\.\d\dx", text, re.M), text)
+        bench.check("not unasked", "would give back" not in bench.call("info", image).stdout.decode())
+        bench.check("not unasked in JSON", "usage" not in bench.json("info", image))
+
+
+def test_usage_of_an_empty_one(bench):
+    with bench.image() as image:
+        usage, pfs = usage_of(bench, image)
+        bench.equal("no data", (usage["data_logical_bytes"], usage["data_distinct_bytes"]), (0, 0))
+        bench.equal("PFSs", sorted(pfs), ["DATA", "LOCAL"])
+        text = bench.call("info", "--usage", image).stdout.decode()
+        bench.check("no ratios", "compression" not in text and "dedup" not in text, text)
+
+
+def test_usage_of_damage(bench):
+    """What damage makes wrong is not told; the rest is."""
+    with bench.image() as image:
+        bench.script(image, "".join(f"mkdir d{i}\n" for i in range(500)))
+        with h2media.Media([image]) as media:
+            at = next(ref for ref in media.find(h2media.INDIRECT) if ref.pfs == "DATA").offset
+        with open(image, "r+b") as file:
+            file.seek(at + 100)
+            was = file.read(1)
+            file.seek(at + 100)
+            file.write(bytes([was[0] ^ 1]))
+        done = bench.call("info", "--usage", image, expect=1)
+        bench.check("the message", b"the use of space cannot be told" in done.stderr and
+                    b"fsck.hammer2(8)" in done.stderr, done.stderr.decode())
+        bench.check("the rest", b"\nPFSs " in done.stdout and b"give back" not in done.stdout,
+                    done.stdout.decode())
+        with open(image, "r+b") as file:
+            file.seek(at + 100)
+            file.write(was)
+
+
+def test_usage_interrupted(bench):
+    """A signal ends it; it only reads."""
+    with bench.image(size="512M") as image:
+        bench.script(image, "".join(f"mkdir d{i}\n" + "".join(f"mkdir d{i}/e{j}\n" for j in range(300))
+                                    for i in range(30)))
+        before = bench.state(image)
+        for number in (signal.SIGINT, signal.SIGKILL):
+            for delay in (0.005, 0.02):
+                with subprocess.Popen([bench.program, "info", "--usage", image],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                    time.sleep(delay)
+                    process.send_signal(number)
+                    process.communicate(timeout=60)
+                bench.check("exit code", process.returncode in (0, -number), process.returncode)
+        bench.unchanged("interrupted", image, before)
+        usage_of(bench, image)
 
 
 def test_growfs(bench):

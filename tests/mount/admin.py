@@ -568,6 +568,61 @@ def test_bulkfree_and_cleanup(t):
     both(t, run)
 
 
+def test_usage(t):
+    """What deleting a snapshot would give back is what it gives back."""
+    def run(t, h, on):
+        path = on.path("DATA")
+        fill(path + "/big", 50)
+        fill(path + "/stays", 10)
+        write(path + "/text", "the same words again and again\n" * 70000)
+        on.done(path)
+        h("snapshot", on.place, "snap")
+        path = on.path("DATA")
+        os.unlink(path + "/big")
+        on.done(path)
+        h("bulkfree", on.place)
+        before = h.json("info", "--usage", on.place)["usage"]
+        pfs = {p["label"]: p for p in before["pfs"]}
+        equal([p["label"] for p in before["pfs"]], ["DATA", "LOCAL", "snap"], "labels")
+        equal(before["used_bytes"], before["shared_bytes"] + before["overhead_bytes"] +
+              sum(p["exclusive_bytes"] for p in before["pfs"]), "the sum")
+        check(50 << 20 <= pfs["snap"]["exclusive_bytes"] < 51 << 20, f"the snapshot: {pfs}")
+        check(pfs["DATA"]["exclusive_bytes"] < 1 << 20, f"its origin: {pfs}")
+        check(before["shared_bytes"] >= 10 << 20, f"shared: {before}")
+        check(before["data_logical_bytes"] > before["data_referenced_bytes"], f"ratio: {before}")
+        told = h("info", "--usage", on.place)
+        check(re.search(r"^ +60\.\dM +50\.\dM +3  SNAPSHOT +snap$", told, re.M), told)
+        check(re.search(r"^compression +1\.\d\dx", told, re.M), told)
+        h("-s", on.place, "snapshot-delete", "snap")
+        h("bulkfree", on.place)
+        after = h.json("info", "--usage", on.place)["usage"]
+        # The super-root's own blocks are others after each commit.
+        gone = before["used_bytes"] - after["used_bytes"]
+        check(abs(gone - pfs["snap"]["exclusive_bytes"]) <= 4 << 14, f"{gone}: {before} {after}")
+        equal([p["label"] for p in after["pfs"]], ["DATA", "LOCAL"], "labels afterwards")
+    both(t, run)
+
+
+def test_usage_of_many_pfs(t):
+    """More than fit into one answer."""
+    h = Tool(t)
+    image = t.volume("pfss", "-L", "DATA", size="1G")
+    point = t.mount_on(t.point(), image + "@DATA")
+    for i in range(100):
+        h("snapshot", point, f"snap-{i:02}")
+    found = h.json("info", "--usage", point)["usage"]
+    equal([p["label"] for p in found["pfs"]],
+          ["DATA", "LOCAL"] + [f"snap-{i:02}" for i in range(100)], "labels")
+    t.umount(point)
+    t.gone()
+    equal(h.json("info", "--usage", image)["usage"], found, "the same from the volume")
+    # A mount for reading tells it, too.
+    point = t.mount_on(t.point(), image + "@DATA", "-o", "ro")
+    equal(h.json("info", "--usage", point)["usage"], found, "the same from a mount for reading")
+    t.umount(point)
+    t.fsck(image)
+
+
 def test_removed_space_comes_back_by_itself(t):
     image = t.volume("returns", "-L", "DATA", size="2G")
     for again in (False, True):
@@ -793,6 +848,7 @@ def test_rights(t):
     user("setcomp", "none", point + "/own")
     user("stat", point)
     user("bulkfree", point)
+    check("not permitted" in user("info", "--usage", point, expect=1), "info --usage")
     h.program = os.path.join(t.bin, "hammer2")
     equal(h.labels(point), ["DATA", "LOCAL"], "labels")
     t.umount(point)
@@ -831,7 +887,20 @@ def test_interrupted_requests(t):
                 check("was interrupted; nothing has changed" in said, said)
                 ended += 1
     check(ended > 0, "no scan was interrupted")
+    ended = 0
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for delay in (0, 0.02, 0.05, 0.1):
+            client = subprocess.Popen([h.program, "info", "--usage", point], stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True)
+            time.sleep(delay)
+            client.send_signal(signal_number)
+            said = client.communicate(timeout=60)[1]
+            if client.returncode == 1:
+                check("measuring was interrupted" in said, said)
+                ended += 1
+    check(ended > 0, "no measurement was interrupted")
     # Nothing of it is left: the next one works, and so does everything else.
+    h("info", "--usage", point)
     h("bulkfree", point)
     h("snapshot", point, "snap")
     # A server that dies leaves its clients with an error at once.
