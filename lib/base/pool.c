@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lock.h"
@@ -135,6 +136,27 @@ void h2_pool_wait(struct h2_pool *pool)
 	while (pool->task_count > 0 || pool->running > 0)
 		h2_mutex_wait(&pool->lock, &pool->idle);
 	h2_mutex_unlock(&pool->lock);
+}
+
+bool h2_pool_wait_for(struct h2_pool *pool, unsigned milliseconds)
+{
+	struct timespec until;
+	bool idle;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += milliseconds / 1000;
+	until.tv_nsec += milliseconds % 1000 * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	h2_mutex_lock(&pool->lock);
+	while ((pool->task_count > 0 || pool->running > 0) &&
+	       !h2_mutex_timedwait(&pool->lock, &pool->idle, &until))
+		;
+	idle = pool->task_count == 0 && pool->running == 0;
+	h2_mutex_unlock(&pool->lock);
+	return idle;
 }
 
 void h2_pool_free(struct h2_pool *pool)

@@ -28,6 +28,9 @@ bool h2_pool_push(struct h2_pool *pool, const void *task);
 /* Wait until no task is left or running. The caller must not be a task. */
 void h2_pool_wait(struct h2_pool *pool);
 
+/* The same for so many milliseconds at most. Returns whether nothing is left. */
+bool h2_pool_wait_for(struct h2_pool *pool, unsigned milliseconds);
+
 /* Wait, end the threads and free the pool. NULL is allowed. */
 void h2_pool_free(struct h2_pool *pool);
 

@@ -3,13 +3,40 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "check.h"
 
 static const struct h2_where nowhere = {.pfs = NULL};
 
+#define TASKS_MAX 64u     /* that wait for a thread; each may be a whole tree */
+#define POLL_MS 100u      /* how often goes_on() is asked */
+#define NICENESS 10       /* of the threads */
+
+struct h2_walk_team {
+	struct h2_pool *pool;
+	const struct h2_block_walk *walk;
+	_Atomic int err; /* the first one */
+};
+
+struct task {
+	const struct h2_blockref *set; /* the header's; NULL: an indirect block that was met: */
+	struct h2_blockref ref;
+	enum h2_tree_kind kind;
+	unsigned depth;
+};
+
 static int walk_refs(const struct h2_block_walk *walk, const struct h2d_blockref *refs,
 		     unsigned count, enum h2_tree_kind kind, unsigned depth);
+
+/* Leave what an indirect block leads to for another thread, if one may want it. */
+static bool hand_over(const struct h2_block_walk *walk, const struct h2_met *met, unsigned depth)
+{
+	struct task task = {.ref = *met->ref, .kind = met->kind, .depth = depth};
+
+	return walk->team && h2_pool_push(walk->team->pool, &task);
+}
 
 static int walk_indirect(const struct h2_block_walk *walk, const struct h2_met *met, unsigned depth)
 {
@@ -80,7 +107,7 @@ static int walk_ref(const struct h2_block_walk *walk, const struct h2d_blockref 
 		return err < 0 ? err : 0;
 	switch (ref.type) {
 	case H2_BLOCKREF_INDIRECT:
-		return walk_indirect(walk, &met, depth);
+		return hand_over(walk, &met, depth) ? 0 : walk_indirect(walk, &met, depth);
 	case H2_BLOCKREF_INODE:
 		return walk_inode(walk, &met, depth);
 	default:
@@ -93,9 +120,71 @@ static int walk_refs(const struct h2_block_walk *walk, const struct h2d_blockref
 {
 	int err = 0;
 
-	for (unsigned i = 0; i < count && !err; i++)
+	for (unsigned i = 0; i < count && !err; i++) {
+		if (walk->team && atomic_load_explicit(&walk->team->err, memory_order_relaxed))
+			break;
 		err = walk_ref(walk, &refs[i], kind, depth);
+	}
 	return err;
+}
+
+static void team_failed(struct h2_walk_team *team, int err)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&team->err, &none, err);
+}
+
+/* Whoever writes to the filesystem meanwhile is more important. */
+static void yield_to_others(void)
+{
+	static _Thread_local bool done;
+
+	if (!done)
+		(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS);
+	done = true;
+}
+
+static void run_task(void *context, void *arg)
+{
+	struct h2_walk_team *team = context;
+	const struct task *task = arg;
+	struct h2_met met = {
+		.data_off = task->ref.data_off,
+		.leads = true,
+		.kind = task->kind,
+		.ref = &task->ref,
+	};
+	int err;
+
+	yield_to_others();
+	if (atomic_load(&team->err))
+		return;
+	err = task->set ? h2_block_walk_set(team->walk, task->set)
+			: walk_indirect(team->walk, &met, task->depth);
+	if (err)
+		team_failed(team, err);
+}
+
+int h2_block_walk_set_threaded(const struct h2_block_walk *walk,
+			       const struct h2_blockref set[H2_BLOCKSET_COUNT],
+			       bool (*goes_on)(void *user))
+{
+	struct h2_walk_team team = {.err = 0};
+	struct h2_block_walk shared = *walk;
+	struct task first = {.set = set};
+
+	if (h2_pool_new(0, sizeof(struct task), TASKS_MAX, run_task, &team, &team.pool) != 0)
+		return h2_block_walk_set(walk, set);
+	shared.team = &team;
+	team.walk = &shared;
+	(void)h2_pool_push(team.pool, &first); /* there is room */
+	while (!h2_pool_wait_for(team.pool, POLL_MS)) {
+		if (!goes_on(walk->user))
+			team_failed(&team, -EINTR);
+	}
+	h2_pool_free(team.pool);
+	return atomic_load(&team.err);
 }
 
 int h2_block_walk_set(const struct h2_block_walk *walk,

@@ -30,11 +30,21 @@ struct h2_block_walk {
 	/* An inode was read, and what it leads to is walked next. As block(). May be NULL. */
 	int (*inode)(void *user, const struct h2_met *met, const struct h2_inode_meta *meta);
 	void *user;
+	struct h2_walk_team *team; /* of h2_block_walk_set_threaded() */
 };
 
 /* Returns 0; what block() returned; -ENOMEM; a damage error. */
 int h2_block_walk_set(const struct h2_block_walk *walk,
 		      const struct h2_blockref set[H2_BLOCKSET_COUNT]);
+
+/*
+ * The same by several threads, which yield to others where there is not enough for all; block() and
+ * inode() are called by any of them. Some times a second the caller's thread is in goes_on(), which
+ * returns whether to go on: else the walk ends with -EINTR. Without threads it is h2_block_walk_set().
+ */
+int h2_block_walk_set_threaded(const struct h2_block_walk *walk,
+			       const struct h2_blockref set[H2_BLOCKSET_COUNT],
+			       bool (*goes_on)(void *user));
 
 /*
  * The same for the tree of one inode as it is in memory, with the blocks that changed ones stand

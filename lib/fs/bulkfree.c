@@ -51,7 +51,8 @@ struct scan {
 	struct h2_fs *fs;
 	struct h2_used_map *map;
 	const struct h2_pass_options *options;
-	uint64_t blocks, bytes, bytes_expected;
+	_Atomic uint64_t blocks, bytes;
+	uint64_t bytes_expected;
 	/* removed files that are open: references */
 	struct h2_inode **gone;
 	size_t gone_count;
@@ -59,6 +60,7 @@ struct scan {
 
 /* ---- one scan ---- */
 
+/* By any thread. */
 static int meet_block(void *user, const struct h2_met *met)
 {
 	struct scan *s = user;
@@ -66,15 +68,32 @@ static int meet_block(void *user, const struct h2_met *met)
 	int seen = h2_used_map_add(s->map, met->data_off, met->leads);
 
 	if (seen == 0)
-		s->bytes += UINT64_C(1) << (met->data_off & 63);
-	s->blocks++;
-	atomic_store_explicit(&b->bytes, s->bytes, memory_order_relaxed);
+		atomic_fetch_add_explicit(&s->bytes, UINT64_C(1) << (met->data_off & 63),
+					  memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->blocks, 1, memory_order_relaxed);
 	if (atomic_load_explicit(&b->interrupt, memory_order_relaxed))
 		return -EINTR;
-	if (s->options && s->options->progress && s->blocks % 1024 == 0 &&
-	    !s->options->progress(s->options->user, s->bytes, s->bytes_expected))
-		return -EINTR;
 	return seen;
+}
+
+/* By the thread that runs the scan. */
+static bool goes_on(void *user)
+{
+	const struct scan *s = user;
+	uint64_t bytes = atomic_load(&s->bytes);
+
+	atomic_store(&s->fs->bulkfree->bytes, bytes);
+	return !s->options || !s->options->progress ||
+	       s->options->progress(s->options->user, bytes, s->bytes_expected);
+}
+
+/* The same as meet_block() where there are no other threads. */
+static int meet_block_alone(void *user, const struct h2_met *met)
+{
+	struct scan *s = user;
+	int seen = meet_block(s, met);
+
+	return seen >= 0 && atomic_load(&s->blocks) % 1024 == 0 && !goes_on(s) ? -EINTR : seen;
 }
 
 /* References to the inodes that are removed and still known: a commit's tree does not have them. */
@@ -123,7 +142,11 @@ static int walk_gone(struct scan *s, const struct h2_block_walk *walk)
 static int scan_volume(struct scan *s, uint64_t *tid)
 {
 	struct h2_fs *fs = s->fs;
-	struct h2_block_walk walk = {.blocks = &fs->blocks, .block = meet_block, .user = s};
+	struct h2_block_walk walk = {
+		.blocks = &fs->blocks,
+		.block = fs->pool ? meet_block : meet_block_alone,
+		.user = s,
+	};
 	struct h2_volume_header header;
 	int err = h2_txn_settle(fs->txn);
 
@@ -136,8 +159,11 @@ static int scan_volume(struct scan *s, uint64_t *tid)
 	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++)
 		s->bytes_expected += header.sroot_blockset[i].data_count;
 	atomic_store(&s->fs->bulkfree->bytes_expected, s->bytes_expected + 1);
+	if (!err && !goes_on(s))
+		err = -EINTR;
 	if (!err)
-		err = h2_block_walk_set(&walk, header.sroot_blockset);
+		err = fs->pool ? h2_block_walk_set_threaded(&walk, header.sroot_blockset, goes_on)
+			       : h2_block_walk_set(&walk, header.sroot_blockset);
 	if (!err)
 		err = walk_gone(s, &walk);
 	for (size_t i = 0; i < s->gone_count; i++)

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,15 +11,19 @@
 #define GRANULE_BYTES (H2_SEGMENT / H2_GRANULE / 8)
 #define START_BYTES (H2_SEGMENT / H2_BLOCK_MIN / 8)
 
+typedef _Atomic uint8_t byte; /* of bits */
+
 struct segment {
-	uint8_t granules[GRANULE_BYTES];
-	uint8_t *starts; /* a bit for each KiB where a block begins that leads to others */
+	byte granules[GRANULE_BYTES];
+	_Atomic(byte *) starts; /* a bit for each KiB where a block begins that leads to others */
 };
+
+typedef _Atomic(struct segment *) segment_slot;
 
 struct h2_used_map {
 	uint64_t total_size;
 	size_t chunk_count;
-	struct segment ***chunks;
+	_Atomic(segment_slot *) *chunks;
 };
 
 struct h2_used_map *h2_used_map_new(uint64_t total_size)
@@ -42,42 +47,79 @@ void h2_used_map_free(struct h2_used_map *map)
 	if (!map)
 		return;
 	for (size_t i = 0; i < map->chunk_count; i++) {
-		for (unsigned j = 0; map->chunks[i] && j < CHUNK_SEGMENTS; j++) {
-			if (map->chunks[i][j])
-				free(map->chunks[i][j]->starts);
-			free(map->chunks[i][j]);
+		segment_slot *chunk = atomic_load(&map->chunks[i]);
+
+		for (unsigned j = 0; chunk && j < CHUNK_SEGMENTS; j++) {
+			struct segment *s = atomic_load(&chunk[j]);
+
+			if (s)
+				free(atomic_load(&s->starts));
+			free(s);
 		}
-		free(map->chunks[i]);
+		free(chunk);
 	}
 	free(map->chunks);
 	free(map);
 }
 
+/* Where two threads make the same piece of memory, the first one's counts. */
+
+static segment_slot *get_chunk(_Atomic(segment_slot *) *slot)
+{
+	segment_slot *chunk = atomic_load(slot), *made;
+
+	if (chunk)
+		return chunk;
+	made = calloc(CHUNK_SEGMENTS, sizeof(*made));
+	if (!made || atomic_compare_exchange_strong(slot, &chunk, made))
+		return made;
+	free(made);
+	return chunk;
+}
+
 static struct segment *get_segment(struct h2_used_map *map, uint64_t offset)
 {
 	uint64_t index = offset / H2_SEGMENT;
-	struct segment ***chunk = &map->chunks[index / CHUNK_SEGMENTS];
-	struct segment **segment;
+	struct segment *segment = NULL, *made;
+	segment_slot *chunk, *slot;
 
 	assert(offset < map->total_size);
-	if (!*chunk)
-		*chunk = calloc(CHUNK_SEGMENTS, sizeof(**chunk));
-	if (!*chunk)
+	chunk = get_chunk(&map->chunks[index / CHUNK_SEGMENTS]);
+	if (!chunk)
 		return NULL;
-	segment = &(*chunk)[index % CHUNK_SEGMENTS];
-	if (!*segment)
-		*segment = calloc(1, sizeof(**segment));
-	return *segment;
+	slot = &chunk[index % CHUNK_SEGMENTS];
+	segment = atomic_load(slot);
+	if (segment)
+		return segment;
+	made = calloc(1, sizeof(*made));
+	if (!made || atomic_compare_exchange_strong(slot, &segment, made))
+		return made;
+	free(made);
+	return segment;
+}
+
+static byte *get_starts(struct segment *s)
+{
+	byte *starts = atomic_load(&s->starts), *made;
+
+	if (starts)
+		return starts;
+	made = calloc(START_BYTES, sizeof(*made));
+	if (!made || atomic_compare_exchange_strong(&s->starts, &starts, made))
+		return made;
+	free(made);
+	return starts;
 }
 
 /* Set a bit; whether it was set. */
-static bool set_bit(uint8_t *bits, uint64_t i)
+static bool set_bit(byte *bits, uint64_t i)
 {
 	uint8_t mask = (uint8_t)(1u << i % 8);
-	bool was = bits[i / 8] & mask;
 
-	bits[i / 8] |= mask;
-	return was;
+	/* Most are set already: several blocks lie in one granule. */
+	if (atomic_load_explicit(&bits[i / 8], memory_order_relaxed) & mask)
+		return true;
+	return atomic_fetch_or(&bits[i / 8], mask) & mask;
 }
 
 int h2_used_map_add(struct h2_used_map *map, uint64_t data_off, bool leads)
@@ -86,6 +128,7 @@ int h2_used_map_add(struct h2_used_map *map, uint64_t data_off, bool leads)
 	uint64_t first = offset % H2_SEGMENT / H2_GRANULE;
 	uint64_t last = (offset % H2_SEGMENT + (UINT64_C(1) << (data_off & 63)) - 1) / H2_GRANULE;
 	struct segment *s = get_segment(map, offset);
+	byte *starts;
 
 	if (!s)
 		return -ENOMEM;
@@ -94,22 +137,19 @@ int h2_used_map_add(struct h2_used_map *map, uint64_t data_off, bool leads)
 		set_bit(s->granules, i);
 	if (!leads)
 		return 0;
-	if (!s->starts)
-		s->starts = calloc(1, START_BYTES);
-	if (!s->starts)
+	starts = get_starts(s);
+	if (!starts)
 		return -ENOMEM;
-	return set_bit(s->starts, offset % H2_SEGMENT / H2_BLOCK_MIN);
+	return set_bit(starts, offset % H2_SEGMENT / H2_BLOCK_MIN);
 }
 
 void h2_used_map_get(void *user, uint64_t offset, uint8_t granules[GRANULE_BYTES])
 {
 	struct h2_used_map *map = user;
 	uint64_t index = offset / H2_SEGMENT;
-	struct segment **chunk = map->chunks[index / CHUNK_SEGMENTS];
-	struct segment *s = chunk ? chunk[index % CHUNK_SEGMENTS] : NULL;
+	segment_slot *chunk = atomic_load(&map->chunks[index / CHUNK_SEGMENTS]);
+	struct segment *s = chunk ? atomic_load(&chunk[index % CHUNK_SEGMENTS]) : NULL;
 
-	if (s)
-		memcpy(granules, s->granules, GRANULE_BYTES);
-	else
-		memset(granules, 0, GRANULE_BYTES);
+	for (unsigned i = 0; i < GRANULE_BYTES; i++)
+		granules[i] = s ? atomic_load_explicit(&s->granules[i], memory_order_relaxed) : 0;
 }

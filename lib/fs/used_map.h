@@ -4,7 +4,8 @@
  *
  * Memory is taken for the segments (4 MiB) that are in use: 32 bytes each, and 512 more where they
  * hold inodes or indirect blocks; some 8 MiB for a TiB of file data. The check's map
- * (lib/scan/reach.h) tells more, overlaps too, and takes 32 times as much. Not for several threads.
+ * (lib/scan/reach.h) tells more, overlaps too, and takes 32 times as much. Any number of threads may
+ * add at once.
  */
 #ifndef H2_FS_USED_MAP_H
 #define H2_FS_USED_MAP_H
