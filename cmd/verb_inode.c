@@ -14,8 +14,9 @@
 static void complain_destroy(const char *what, int err)
 {
 	complain("%s: %s%s", what, error_text(err),
-		 err == -EOPNOTSUPP ? ": this server does not destroy anything; rm(1) removes names, and "
-				      "fsck.hammer2(8) tells what is wrong with those that it cannot"
+		 err == -EEXIST ? ": it is not lost; rm(1) removes names with their inodes"
+		 : err == -ENOTEMPTY ? ": it is a directory with names in it"
+		 : err == -EROFS ? ": it is mounted for reading only"
 		 : err == -EPERM ? ": this needs root, or the user who mounted it"
 		 : err == -ENOTTY ? ": is not in a mounted HAMMER2 filesystem"
 				  : "");

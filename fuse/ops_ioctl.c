@@ -584,6 +584,24 @@ static int result_read(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return len < 0 ? (int)len : 0;
 }
 
+static int destroy(fuse_req_t req, fuse_ino_t ino, union argument *a)
+{
+	const struct hammer2_ioc_destroy *d = &a->destroy;
+	struct h2_inode *dir;
+	int err;
+
+	if (d->cmd == HAMMER2_DESTROY_INUM)
+		return h2_destroy_inode(view_of(req)->pfs, d->inum);
+	if (d->cmd != HAMMER2_DESTROY_NAME || !memchr(d->path, '\0', sizeof(d->path)))
+		return d->cmd ? -EINVAL : 0;
+	err = get_dir_for_change(req, ino, d->path, &dir);
+	if (err)
+		return err;
+	err = h2_destroy_name(dir, d->path, strlen(d->path));
+	h2_inode_put(dir);
+	return err;
+}
+
 #define ANYONE 0x1u  /* may ask, BS 13.1 */
 #define CHANGES 0x2u /* needs a mount for writing */
 #define TELLS 0x4u   /* the argument goes back */
@@ -603,6 +621,7 @@ static const struct request {
 	{HAMMER2IOC_INODE_SET, ANYONE | CHANGES, inode_set}, /* it looks at the owner */
 	{HAMMER2IOC_DEBUG_DUMP, ANYONE, debug_dump},
 	{HAMMER2IOC_BULKFREE_SCAN, ANYONE | CHANGES | TELLS, bulkfree_scan},
+	{HAMMER2IOC_DESTROY, CHANGES, destroy},
 	{HAMMER2IOC_EMERG_MODE, 0, emerg_mode},
 	{HAMMER2IOC_GROWFS, CHANGES | TELLS, growfs},
 	{HAMMER2IOC_VOLUME_LIST2, TELLS, volume_list2},

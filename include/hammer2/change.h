@@ -113,6 +113,21 @@ int h2_unlink(struct h2_inode *dir, const char *name, size_t name_len, struct h2
 /* Remove an empty directory; otherwise as h2_unlink(). Returns also -ENOTEMPTY; -ENOTDIR. */
 int h2_rmdir(struct h2_inode *dir, const char *name, size_t name_len, struct h2_inode **gone);
 
+/*
+ * Remove a name whose inode is missing or cannot be read, and which h2_unlink() therefore refuses. The
+ * inode is not touched. Returns 0; -EEXIST (the inode can be read: h2_unlink() is for that); -ENOENT;
+ * -ENOTDIR; -EPERM (flags of dir); -ENAMETOOLONG.
+ */
+int h2_destroy_name(struct h2_inode *dir, const char *name, size_t name_len);
+
+/*
+ * Remove an inode that no name leads to, or that cannot be read: then what it had comes back by bulk free.
+ * Returns 0; -ENOENT (there is none of that number, or it is on its way); -EEXIST (the directory that it
+ * says it is in has a name for it); -ENOTEMPTY (a directory with names in it); -EPERM (a PFS's root);
+ * -EOPNOTSUPP (MF 7.6).
+ */
+int h2_destroy_inode(struct h2_pfs *pfs, uint64_t inum);
+
 #define H2_RENAME_NOREPLACE 0x1u /* -EEXIST where the new name exists */
 #define H2_RENAME_EXCHANGE 0x2u  /* exchange two existing names */
 

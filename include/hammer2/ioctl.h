@@ -105,7 +105,7 @@ struct hammer2_ioc_volume_list2 {
 #define HAMMER2IOC_INODE_SET _IOWR('h', 87, struct hammer2_ioc_inode)
 #define HAMMER2IOC_DEBUG_DUMP _IOWR('h', 91, uint32_t) /* to the log */
 #define HAMMER2IOC_BULKFREE_SCAN _IOWR('h', 92, struct hammer2_ioc_bulkfree) /* EINTR */
-#define HAMMER2IOC_DESTROY _IOWR('h', 94, struct hammer2_ioc_destroy)
+#define HAMMER2IOC_DESTROY _IOWR('h', 94, struct hammer2_ioc_destroy) /* ENOENT; EEXIST: not lost */
 #define HAMMER2IOC_EMERG_MODE _IOWR('h', 95, int32_t) /* does nothing: it is not needed */
 #define HAMMER2IOC_GROWFS _IOWR('h', 96, struct hammer2_ioc_growfs)
 #define HAMMER2IOC_VOLUME_LIST2 _IOWR('h', 197, struct hammer2_ioc_volume_list2)

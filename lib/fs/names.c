@@ -613,6 +613,111 @@ int h2_rmdir(struct h2_inode *dir, const char *name, size_t len, struct h2_inode
 	return remove_entry(dir, name, len, true, gone);
 }
 
+/* ---- what cannot be removed otherwise, BS 12.3 ---- */
+
+static int destroy_name_locked(struct h2_inode *dir, const char *name, size_t len)
+{
+	struct h2_inode *inode;
+	struct h2_dirent ent;
+	int err = check_dir_removal(dir);
+
+	if (!err)
+		err = h2_dir_find(dir, name, len, &ent);
+	if (err)
+		return err;
+	err = h2_dirent_find(dir, &ent, &inode);
+	if (!err) {
+		h2_inode_put(inode);
+		return -EEXIST;
+	}
+	if (err == -ENOMEM)
+		return err;
+	err = remove_name(dir, ent.key);
+	if (!err)
+		touch_dir(dir);
+	return err;
+}
+
+int h2_destroy_name(struct h2_inode *dir, const char *name, size_t len)
+{
+	int err;
+
+	if (!is_dir(dir))
+		return -ENOTDIR;
+	err = begin(dir->pfs, true);
+	if (err)
+		return err;
+	lock(dir);
+	err = destroy_name_locked(dir, name, len);
+	unlock(dir);
+	end(dir->pfs);
+	return err;
+}
+
+/* Take an inode that cannot be read out of the index. */
+static int unindex(struct h2_pfs *pfs, uint64_t inum)
+{
+	struct h2_inode *root = pfs->root;
+	struct h2_tree_change change = h2_inode_change(root);
+	struct h2_blockref old;
+	int err;
+
+	lock(root);
+	h2_tree_lock_write(root);
+	err = h2_tree_remove(&change, &root->u.root, inum, &old);
+	h2_tree_unlock(root);
+	if (!err) {
+		h2_fs_drop(pfs->fs, &old);
+		h2_space_lose(pfs->fs->space, old.data_count);
+		h2_inode_dirty(root);
+	}
+	unlock(root);
+	return err;
+}
+
+static int destroy_nameless(struct h2_inode *inode)
+{
+	int err = h2_inode_prepare(inode);
+
+	if (err)
+		return err;
+	if (inode->gone)
+		return -ENOENT;
+	err = is_dir(inode) ? h2_dir_is_empty(inode) : 1;
+	if (err <= 0)
+		return err < 0 ? err : -ENOTEMPTY;
+	inode->meta.nlinks = 0;
+	lose_name(inode);
+	return 0;
+}
+
+int h2_destroy_inode(struct h2_pfs *pfs, uint64_t inum)
+{
+	struct h2_inode *inode = NULL;
+	char name[H2_NAME_MAX + 2];
+	int err;
+
+	if (inum <= H2_INUM_ROOT)
+		return -EPERM;
+	err = h2_inode_path(pfs, inum, name, sizeof(name));
+	if (err == 0 || err == -ERANGE)
+		return -EEXIST;
+	err = begin(pfs, true);
+	if (err)
+		return err;
+	err = h2_inode_find(pfs, inum, &inode);
+	if (!err) {
+		lock(inode);
+		err = destroy_nameless(inode);
+		unlock(inode);
+		h2_inode_put(inode);
+	} else if (err != -ENOENT && err != -ENOMEM) {
+		err = unindex(pfs, inum);
+	}
+	end(pfs);
+	return err;
+}
+
 /* ---- renaming ---- */
 
 struct rename { /* what is known of it; both directories are locked */

@@ -1056,9 +1056,6 @@ def test_other_requests(t):
     for state in ("enable", "disable"):
         said = h(f"emergency-mode-{state}", point)
         check(said.startswith(f'Emergency mode on "{point}" {state}d') and "does nothing" in said, said)
-    for args in (("destroy", point + "/file"), ("-s", point, "destroy-inum", "1024")):
-        said = h(*args, expect=1)
-        check("not supported" in said and "fsck.hammer2" in said, said)
     equal(h("cidprune", point) + h("dumpchain", point + "/file") + h("dumpchain", point, "0x10"), "",
           "what cidprune and dumpchain say")
     equal(read(point + "/file"), "text", "the file")
@@ -1070,6 +1067,56 @@ def test_other_requests(t):
     equal([p["label"] for p in h.json("info", point)["pfs"]], ["DATA", "LOCAL"], "PFSs in JSON")
     item = h.json("snapshot", point, "snap")
     equal((item["origin"], item["label"], item["done"]), ("DATA", "snap", True), "snapshot in JSON")
+    t.umount(point)
+    t.fsck(image)
+
+
+def test_destroy(t):
+    """Inodes that are overwritten on the volume, in all their copies: names and numbers of them go."""
+    h = Tool(t)
+    image = t.volume("destroy", "-L", "DATA", size="256M")
+    point = t.mount_on(t.point(), image + "@DATA")
+    os.mkdir(point + "/dir")
+    for name in ("lost", "name", "fine"):
+        write(f"{point}/dir/{name}", f"contents of the file: {name}")
+    os.mkdir(point + "/dir/sub")
+    inum = {name: os.stat(f"{point}/dir/{name}").st_ino for name in ("lost", "name", "fine", "sub")}
+    for args, text in ((("destroy", point + "/dir/fine"), "it is not lost"),
+                       (("destroy", point + "/dir"), "it is not lost"),
+                       (("destroy", point + "/dir/missing"), "No such file"),
+                       (("-s", point, "destroy-inum", str(inum["fine"])), "it is not lost"),
+                       (("-s", point, "destroy-inum", str(inum["sub"])), "it is not lost"),
+                       (("-s", point, "destroy-inum", "1"), "not permitted"),
+                       (("-s", point, "destroy-inum", "99999"), "No such file")):
+        said = h(*args, expect=1)
+        check(text in said, said)
+    t.umount(point)
+    t.gone()
+    with open(image, "r+b") as f:
+        data = f.read()
+        for name in ("lost", "name"):
+            at = data.find(f"contents of the file: {name}".encode())
+            check(at > 0, "the inode is not on the volume")
+            while at > 0:
+                f.seek(at)
+                f.write(b"damage")
+                at = data.find(f"contents of the file: {name}".encode(), at + 1)
+    point = t.mount_on(t.point(), image + "@DATA")
+    raises(errno.EIO, "a damaged file", os.stat, point + "/dir/lost")
+    raises(errno.EIO, "removing it", os.unlink, point + "/dir/lost")
+    check("may hide what is in use" in h("bulkfree", point, expect=1), "bulkfree beside damage")
+    # The name, then the number; and the other way round.
+    equal(h("destroy", point + "/dir/lost"), point + "/dir/lost\tok\n", "what destroy says")
+    for name in ("lost", "name"):
+        equal(h("-s", point, "destroy-inum", str(inum[name])),
+              f"deleting inodes on {point}\n{inum[name]} ok\n", "what destroy-inum says")
+        said = h("-s", point, "destroy-inum", str(inum[name]), expect=1)
+        check("No such file" in said, said)
+    raises(errno.EIO, "a name without an inode", os.stat, point + "/dir/name")
+    h("destroy", "-q", point + "/dir/name")
+    equal(sorted(os.listdir(point + "/dir")), ["fine", "sub"], "names that are left")
+    equal(read(point + "/dir/fine"), "contents of the file: fine", "the other file")
+    h("bulkfree", point)
     t.umount(point)
     t.fsck(image)
 
