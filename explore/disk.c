@@ -312,6 +312,21 @@ static int disk_flush(struct h2_device *dev)
 	return 0;
 }
 
+/* What is discarded may become anything: it is written over. */
+static int disk_discard(struct h2_device *dev, uint64_t offset, uint64_t len)
+{
+	uint8_t noise[16384];
+	int err = 0;
+
+	memset(noise, 0xdd, sizeof(noise));
+	for (uint64_t at = 0; at < len && !err; at += sizeof(noise)) {
+		size_t part = len - at < sizeof(noise) ? (size_t)(len - at) : sizeof(noise);
+
+		err = disk_write(dev, offset + at, noise, part);
+	}
+	return err;
+}
+
 static void disk_close(struct h2_device *dev)
 {
 	free(dev);
@@ -337,6 +352,7 @@ void disk_open(struct disk *disk, struct h2_device *devices[DISK_VOLUMES_MAX])
 		.write = disk_write,
 		.flush = disk_flush,
 		.close = disk_close,
+		.discard = disk_discard,
 	};
 
 	for (unsigned i = 0; i < disk->count; i++) {

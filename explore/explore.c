@@ -25,7 +25,7 @@ const char *const explore_kind_names[EXPLORE_KINDS] = {
 /* Where sequences are done: with one, two and four header copies, and on two volumes. */
 static const char *const sequence_setups[] = {
 	"32M prelude",
-	"2056M prelude",
+	"2056M prelude discard",
 	"6152M prelude nodedup",
 	"1G,32M prelude left=4M",
 	"32M prelude overlap dirty=64K",
@@ -40,13 +40,13 @@ static const struct {
 	{"32M dirty=64K overlap", MIB},
 	{"40M cache=64K", 4 * MIB},
 	{"32M nodedup", 0},
-	{"32M dirty=1M", 0},
+	{"32M dirty=1M discard", 0},
 	{"32M dirty=64K overlap", 0},
-	{"2056M pfs=2", 4 * MIB},
+	{"2056M pfs=2 discard", 4 * MIB},
 	{"2056M left=5M nodedup", 0},
 	{"4104M dirty=64K left=6M overlap", 4 * MIB},
 	{"8G cache=64K pfs=2", 4 * MIB},
-	{"1G,1G,32M left=6M", 4 * MIB},
+	{"1G,1G,32M left=6M discard", 4 * MIB},
 	{"3G,1G,32M pfs=2 dirty=64K left=9M nodedup overlap", 4 * MIB},
 };
 #define RANDOM_SETUPS (sizeof(random_setups) / sizeof(random_setups[0]))

@@ -64,6 +64,10 @@ static bool take_option(const char **at, struct setup *setup)
 {
 	uint64_t number = 0;
 
+	if (take_word(at, "discard")) {
+		setup->discard = true;
+		return true;
+	}
 	if (take_word(at, "nodedup")) {
 		setup->no_dedup = true;
 		return true;
@@ -315,6 +319,7 @@ static void open_all(struct session *s)
 		.write = true,
 		.dirty_bytes = s->setup->dirty_bytes,
 		.no_dedup = s->setup->no_dedup,
+		.discard = s->setup->discard,
 		.hold_commits = s->setup->overlap,
 		.no_threads = true,
 		.now_us = tell_time,

@@ -22,6 +22,7 @@ struct setup {
 	unsigned pfs_count;              /* 1 or 2 */
 	size_t dirty_bytes, cache_bytes; /* 0: the library's default */
 	bool no_dedup;
+	bool discard;
 	bool prelude; /* with some files and directories to begin with: generate.h */
 	/*
 	 * Not 0: so many bytes at the end of the first volume's first GiB are free and all in front
@@ -33,7 +34,7 @@ struct setup {
 };
 
 /*
- * Take a text such as "24M" or "1G,1G,32M pfs=2 left=4M dirty=256K cache=1M nodedup overlap
+ * Take a text such as "24M" or "1G,1G,32M pfs=2 left=4M dirty=256K cache=1M nodedup discard overlap
  * prelude" apart. Returns false
  * where it is none.
  */

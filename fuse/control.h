@@ -51,7 +51,7 @@ struct control_limits {
 	uint64_t cache_bytes;
 	uint64_t dirty_bytes;
 	uint32_t commit_seconds;
-	uint32_t reserved;
+	uint32_t discard; /* 0 or 1 */
 };
 
 struct control_message {

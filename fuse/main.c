@@ -271,6 +271,8 @@ static void print_notices(const struct options *o, struct control_message *m)
 		note_ignored(o, "dirty");
 	if (m->terms.writable && o->commit_seconds && m->limits.commit_seconds != o->commit_seconds)
 		note_ignored(o, "commit");
+	if (m->terms.writable && o->discard && !m->limits.discard)
+		note_ignored(o, "discard");
 	log_make_printable(m->text);
 	if (m->text[0])
 		(void)say(EXIT_OK, o->spec_text, m->text);

@@ -33,6 +33,7 @@ static const char usage_text[] =
 	"                        the machine's memory, 64M to 1G\n"
 	"       dirty=SIZE       memory for changes not yet written; default 128M\n"
 	"       commit=SECONDS   write changes after that time at the latest; default 5\n"
+	"       discard          tell devices what becomes free; image files get holes\n"
 	"       compress=METHOD  of new files: none, zero, lz4, zlib or zlib:1 to zlib:9\n"
 	"       check=METHOD     of new files: none, disabled, crc32, xxhash64 or sha192\n"
 	"       snapdir=NAME     a hidden directory in the root with all snapshots\n"
@@ -220,6 +221,8 @@ FLAG_SETTER(set_noexec, noexec, true)
 FLAG_SETTER(set_exec, noexec, false)
 FLAG_SETTER(set_noatime, noatime, true)
 FLAG_SETTER(set_atime, noatime, false)
+FLAG_SETTER(set_discard, discard, true)
+FLAG_SETTER(clear_discard, discard, false)
 FLAG_SETTER(set_sync, sync, true)
 FLAG_SETTER(set_async, sync, false)
 FLAG_SETTER(set_dirsync, dirsync, true)
@@ -258,6 +261,8 @@ static const struct option_row rows[] = {
 	{"compress", VALUE_NEEDED, set_compress},
 	{"check", VALUE_NEEDED, set_check},
 	{"snapdir", VALUE_NEEDED, set_snapdir},
+	{"discard", VALUE_NONE, set_discard},
+	{"nodiscard", VALUE_NONE, clear_discard},
 	{"sync", VALUE_NONE, set_sync},
 	{"async", VALUE_NONE, set_async},
 	{"dirsync", VALUE_NONE, set_dirsync},

@@ -26,6 +26,7 @@ struct options {
 	size_t cache_bytes;      /* 0: the default */
 	size_t dirty_bytes;      /* 0: the default */
 	unsigned commit_seconds; /* 0: the default */
+	bool discard;            /* tell devices what becomes free */
 	int header_copy;         /* 1..4; 0: the best */
 	bool foreground;
 	bool debug;

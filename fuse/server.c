@@ -171,6 +171,7 @@ static int open_fs(struct server *s, const struct options *o, struct control_mes
 		.report = log_report,
 		.write = !s->read_only,
 		.dirty_bytes = o->dirty_bytes,
+		.discard = o->discard,
 		.commit_seconds = o->commit_seconds ? o->commit_seconds : COMMIT_SECONDS_DEFAULT,
 	};
 	int err = h2_fs_open(s->volumes, &fo, &s->fs);
@@ -187,6 +188,7 @@ static int open_fs(struct server *s, const struct options *o, struct control_mes
 		.cache_bytes = fo.cache_bytes,
 		.dirty_bytes = o->dirty_bytes ? o->dirty_bytes : H2_DIRTY_DEFAULT,
 		.commit_seconds = fo.commit_seconds,
+		.discard = fo.discard,
 	};
 	return EXIT_OK;
 }

@@ -42,6 +42,7 @@ struct h2_fs_options {
 	unsigned
 		commit_seconds; /* commit changes not older than this by itself; 0: only when told */
 	bool hold_commits;      /* commit in h2_fs_sync() and h2_fs_close() only: else -ENOSPC */
+	bool discard;           /* tell the devices what becomes free: image files get holes */
 	bool no_dedup;          /* do not look for blocks that are stored already */
 	bool no_threads;        /* store file contents in the callers' threads only */
 	/*

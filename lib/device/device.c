@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool in_range(const struct h2_device *dev, uint64_t offset, size_t len)
+static bool in_range(const struct h2_device *dev, uint64_t offset, uint64_t len)
 {
 	return offset <= dev->size && len <= dev->size - offset;
 }
@@ -34,6 +34,15 @@ int h2_device_flush(struct h2_device *dev)
 int h2_device_grow(struct h2_device *dev, uint64_t size)
 {
 	return dev->ops->grow ? dev->ops->grow(dev, size) : 0;
+}
+
+int h2_device_discard(struct h2_device *dev, uint64_t offset, uint64_t len)
+{
+	if (!dev->writable)
+		return -EROFS;
+	if (!in_range(dev, offset, len))
+		return -ERANGE;
+	return dev->ops->discard ? dev->ops->discard(dev, offset, len) : -EOPNOTSUPP;
 }
 
 void h2_device_close(struct h2_device *dev)
@@ -67,6 +76,13 @@ static int window_flush(struct h2_device *dev)
 	return h2_device_flush(((struct window *)dev)->under);
 }
 
+static int window_discard(struct h2_device *dev, uint64_t offset, uint64_t len)
+{
+	struct window *w = (struct window *)dev;
+
+	return h2_device_discard(w->under, w->offset + offset, len);
+}
+
 static void window_close(struct h2_device *dev)
 {
 	struct window *w = (struct window *)dev;
@@ -84,6 +100,7 @@ int h2_device_window(struct h2_device *under, uint64_t offset, uint64_t size, co
 		.write = window_write,
 		.flush = window_flush,
 		.close = window_close,
+		.discard = window_discard,
 	};
 	struct window *w;
 	int err = -ERANGE;

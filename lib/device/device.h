@@ -26,6 +26,8 @@ struct h2_device_ops {
 	 * NULL: its size is what it is.
 	 */
 	int (*grow)(struct h2_device *dev, uint64_t size);
+	/* What the bytes are afterwards is not known. NULL: -EOPNOTSUPP. */
+	int (*discard)(struct h2_device *dev, uint64_t offset, uint64_t len);
 };
 
 struct h2_device { /* embedded in each implementation's own structure; constant once open */
@@ -47,6 +49,12 @@ void h2_device_close(struct h2_device *dev); /* NULL is allowed */
  * threads at once.
  */
 int h2_device_grow(struct h2_device *dev, uint64_t size);
+
+/*
+ * Nobody needs these bytes any more: a file gets a hole there, a block device is told. Returns 0;
+ * -EOPNOTSUPP; -ERANGE; or what the system says.
+ */
+int h2_device_discard(struct h2_device *dev, uint64_t offset, uint64_t len);
 
 enum h2_device_mode {
 	H2_DEVICE_READ,    /* shared with other readers */

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 struct file {
 	struct h2_device dev;
 	int fd;
+	bool is_block;
 };
 
 static int file_read(struct h2_device *dev, uint64_t offset, void *buf, size_t len)
@@ -100,6 +102,20 @@ static int file_grow(struct h2_device *dev, uint64_t size)
 	return err;
 }
 
+static int file_discard(struct h2_device *dev, uint64_t offset, uint64_t len)
+{
+	struct file *f = (struct file *)dev;
+	uint64_t range[2] = {offset, len};
+	int result;
+
+	if (f->is_block)
+		result = ioctl(f->fd, BLKDISCARD, range);
+	else
+		result = fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+				   (off_t)len);
+	return result == 0 ? 0 : errno == ENOTTY ? -EOPNOTSUPP : -errno;
+}
+
 static void file_close(struct h2_device *dev)
 {
 	struct file *f = (struct file *)dev;
@@ -134,6 +150,7 @@ int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device 
 		.flush = file_flush,
 		.close = file_close,
 		.grow = file_grow,
+		.discard = file_discard,
 	};
 	bool write = mode == H2_DEVICE_WRITE || mode == H2_DEVICE_MOUNTED;
 	int flags = O_CLOEXEC | O_NONBLOCK | (write ? O_RDWR : O_RDONLY);
@@ -169,6 +186,7 @@ int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device 
 	if (err)
 		goto out_close;
 	f->dev.size = size;
+	f->is_block = S_ISBLK(st.st_mode);
 	if (mode != H2_DEVICE_UNLOCKED) {
 		err = lock_file(f->fd, mode);
 		if (err)

@@ -461,6 +461,19 @@ static int sim_write(struct h2_device *dev, uint64_t offset, const void *buf, si
 	return err;
 }
 
+/* What is discarded may become anything: it is written over. */
+static int sim_discard(struct h2_device *dev, uint64_t offset, uint64_t len)
+{
+	uint8_t noise[4096];
+	int err = 0;
+
+	memset(noise, 0xdd, sizeof(noise));
+	for (uint64_t at = 0; at < len && !err; at += sizeof(noise))
+		err = sim_write(dev, offset + at, noise,
+				len - at < sizeof(noise) ? (size_t)(len - at) : sizeof(noise));
+	return err;
+}
+
 static int sim_flush(struct h2_device *dev)
 {
 	struct sim_device *d = (struct sim_device *)dev;
@@ -577,6 +590,7 @@ int h2_sim_open(struct h2_sim *sim, bool writable, struct h2_device **devp)
 		.flush = sim_flush,
 		.close = sim_close,
 		.grow = sim_grow,
+		.discard = sim_discard,
 	};
 	struct sim_device *d = malloc(sizeof(*d));
 

@@ -627,6 +627,21 @@ int h2_volumes_write(struct h2_volumes *set, uint64_t offset, const void *buf, s
 	return -ERANGE;
 }
 
+int h2_volumes_discard(struct h2_volumes *set, uint64_t offset, uint64_t len)
+{
+	for (unsigned i = 0; i < set->count; i++) {
+		const struct volume *v = &set->volumes[i];
+		uint64_t size = size_of(set, v);
+
+		if (offset < v->start || offset - v->start >= size)
+			continue;
+		if (len > size - (offset - v->start))
+			return -ERANGE;
+		return h2_device_discard(v->dev, offset - v->start, len);
+	}
+	return -ERANGE;
+}
+
 int h2_volumes_flush(struct h2_volumes *set)
 {
 	int err = 0;

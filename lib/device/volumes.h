@@ -27,6 +27,9 @@ int h2_volumes_write(struct h2_volumes *volumes, uint64_t offset, const void *bu
 /* Make everything durable that was written to any volume. Returns 0 or the first error. */
 int h2_volumes_flush(struct h2_volumes *volumes);
 
+/* As h2_device_discard(), of a part of one volume. */
+int h2_volumes_discard(struct h2_volumes *volumes, uint64_t offset, uint64_t len);
+
 /* Whether every header copy is damaged, and the backup of a single one was taken in its place. */
 bool h2_volumes_header_is_backup(const struct h2_volumes *volumes);
 

@@ -1,5 +1,7 @@
 /* Opening a filesystem: from the volume header to the super-root. */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fs_impl.h"
 
@@ -68,6 +70,27 @@ static int prepare_super_root(struct h2_fs *fs)
 	return err == 1 ? 0 : err;
 }
 
+/* A device that takes none, or fails once, is not asked again: nothing depends on it. */
+static void discard(void *user, uint64_t offset, uint64_t bytes)
+{
+	struct h2_fs *fs = user;
+	char message[128];
+	int err = atomic_load(&fs->no_discard) ? 0 : h2_volumes_discard(fs->volumes, offset, bytes);
+
+	if (!err || atomic_exchange(&fs->no_discard, true) || !fs->blocks.report)
+		return;
+	snprintf(message, sizeof(message), "a discard was refused (%s); there will be no more",
+		 strerror(-err));
+	fs->blocks.report(fs->blocks.report_user, &(struct h2_report){
+							  .severity = H2_WARNING,
+							  .code = "no-discard",
+							  .object = "volume",
+							  .media = offset,
+							  .flags = H2_REPORT_HAS_MEDIA,
+							  .message = message,
+						  });
+}
+
 /* What a filesystem needs to be changed. */
 static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *options)
 {
@@ -93,6 +116,8 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	err = h2_space_open(fs->volumes, options->report, options->report_user, &fs->space);
 	if (!err && options->pack)
 		h2_space_pack(fs->space);
+	if (!err && options->discard)
+		h2_space_set_discard(fs->space, discard, fs);
 	if (!err)
 		err = h2_fs_recover(fs);
 	if (!err)

@@ -41,6 +41,7 @@ struct h2_fs {
 	size_t store_limit; /* bytes of buffers */
 	bool hold_commits;  /* also when the limit is passed */
 	struct h2_space *space;
+	_Atomic bool no_discard; /* the devices do not take them */
 	_Atomic bool scarce; /* h2_fs_judge_room() */
 	struct h2_txn *txn; /* NULL: read-only */
 	struct h2_pool *pool; /* NULL: callers store what they write */

@@ -67,6 +67,8 @@ struct h2_space {
 	unsigned copies;    /* of the volume header */
 	uint64_t first_tid; /* of the first group since opening */
 	bool packed;        /* all types in one class, at the lowest place */
+	h2_space_discard_fn *discard; /* or NULL */
+	void *discard_user;
 
 	struct h2_mutex lock;
 	/* under lock */
@@ -784,15 +786,72 @@ void h2_space_begin_group(struct h2_space *space)
 	h2_mutex_unlock(&space->lock);
 }
 
+void h2_space_set_discard(struct h2_space *space, h2_space_discard_fn *fn, void *user)
+{
+	space->discard = fn;
+	space->discard_user = user;
+}
+
+/* How many of the first runs no header copy leads to any more. */
+static size_t count_due(const struct h2_space *space, uint64_t tid)
+{
+	size_t i = space->run_first;
+
+	if (space->scanning)
+		return 0;
+	/* The copies hold tid - copies + 1 .. tid: none is older than the run's group any more. */
+	while (i < space->run_count && tid - space->runs[i].tid + 1 >= space->copies &&
+	       tid >= space->runs[i].tid)
+		i++;
+	return i - space->run_first;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct run *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/*
+ * Discard the first runs, which stay in the queue meanwhile: nobody gets them, or lets them go once
+ * more. The lock is given up.
+ */
+static void discard_runs(struct h2_space *space, size_t count)
+{
+	struct run *runs = malloc(count * sizeof(*runs));
+
+	if (!runs)
+		return;
+	memcpy(runs, space->runs + space->run_first, count * sizeof(*runs));
+	h2_mutex_unlock(&space->lock);
+	qsort(runs, count, sizeof(*runs), by_offset);
+	for (size_t i = 0, next; i < count; i = next) {
+		uint64_t end = runs[i].offset + runs[i].bytes;
+
+		for (next = i + 1; next < count && runs[next].offset == end &&
+				   end % H2_SEGMENT != 0;
+		     next++)
+			end += runs[next].bytes;
+		space->discard(space->discard_user, runs[i].offset, end - runs[i].offset);
+	}
+	free(runs);
+	h2_mutex_lock(&space->lock);
+}
+
 bool h2_space_committed(struct h2_space *space, uint64_t tid)
 {
+	size_t due;
 	bool more;
 
 	h2_mutex_lock(&space->lock);
-	/* The copies hold tid - copies + 1 .. tid: none is older than the run's group any more. */
-	while (!space->scanning && space->run_first < space->run_count &&
-	       tid - space->runs[space->run_first].tid + 1 >= space->copies &&
-	       tid >= space->runs[space->run_first].tid) {
+	due = count_due(space, tid);
+	if (due > 0 && space->discard) {
+		discard_runs(space, due);
+		/* A scan may have begun: then they wait on, and are discarded again. */
+		due = space->scanning ? 0 : due;
+	}
+	while (due-- > 0) {
 		const struct run *run = &space->runs[space->run_first++];
 
 		space->waiting_bytes -= run->bytes;

@@ -69,6 +69,13 @@ void h2_space_share(struct h2_space *space, uint64_t data_off);
 void h2_space_share_all(struct h2_space *space);
 
 /*
+ * From now on whatever comes back is handed to fn before it is free: nobody needs its bytes. fn is called
+ * by h2_space_committed(), without locks; the pieces do not cross a segment.
+ */
+typedef void h2_space_discard_fn(void *user, uint64_t offset, uint64_t bytes);
+void h2_space_set_discard(struct h2_space *space, h2_space_discard_fn *fn, void *user);
+
+/*
  * A new transaction group begins: small blocks go to a fresh 4 KiB unit, so that no device sector
  * that holds committed bytes is written again (BS 8.5).
  */

@@ -335,7 +335,7 @@ static void setup__is_read_from_its_text(void **state)
 
 	(void)state;
 	assert_true(setup_parse("2056M,1G,32M pfs=2 left=4M dirty=256K cache=1M nodedup overlap "
-				"prelude",
+				"discard prelude",
 				&setup));
 	assert_int_equal(setup.volume_count, 3);
 	assert_int_equal(setup.sizes[0], 2056 * MIB);
@@ -344,7 +344,7 @@ static void setup__is_read_from_its_text(void **state)
 	assert_int_equal(setup.left_bytes, 4 * MIB);
 	assert_int_equal(setup.dirty_bytes, 256 << 10);
 	assert_int_equal(setup.cache_bytes, MIB);
-	assert_true(setup.no_dedup && setup.overlap && setup.prelude);
+	assert_true(setup.no_dedup && setup.overlap && setup.prelude && setup.discard);
 	/* MF 2.1 */
 	assert_int_equal(setup_header_copies(&setup), 2);
 	assert_true(setup_parse("2G", &setup));
