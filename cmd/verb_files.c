@@ -471,6 +471,7 @@ static int stat_mounted(const struct call *call, const char *path)
 		json_name(call->json, "path", path, strlen(path));
 		json_string(call->json, "type", out_object_type(m.type));
 		json_uint(call->json, "ino", m.inum);
+		json_uint(call->json, "size", m.size);
 		json_uint(call->json, "data_count", i.data_count);
 		json_uint(call->json, "inode_count", i.inode_count);
 		json_string(call->json, "comp", out_comp(m.comp_algo, comp));

@@ -2,6 +2,7 @@
 #include "use.h"
 
 #include <hammer2/dump.h>
+#include <hammer2/usage.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,33 @@ void use_fs(struct h2_fs *fs)
 	}
 }
 
+static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
+{
+	(void)user;
+	(void)bytes;
+	(void)expected;
+	return ++steps <= STEPS_MAX;
+}
+
+/* Whatever is told, its parts make the whole. */
+static void use_usage(struct h2_fs *fs)
+{
+	const struct h2_pass_options options = {.progress = goes_on};
+	struct h2_usage *usage;
+	uint64_t sum;
+
+	steps = 0;
+	if (h2_usage_measure(fs, &options, &usage) != 0)
+		return;
+	sum = usage->shared_bytes + usage->overhead_bytes;
+	for (size_t i = 0; i < usage->pfs_count; i++)
+		sum += usage->pfss[i].exclusive_bytes;
+	REQUIRE(sum == usage->used_bytes);
+	REQUIRE(usage->data_distinct_bytes <= usage->data_referenced_bytes);
+	REQUIRE(usage->data_referenced_bytes <= usage->data_logical_bytes);
+	h2_usage_free(usage);
+}
+
 void use_volumes(struct h2_volumes *volumes)
 {
 	struct h2_fs_options options = {.cache_bytes = 1 << 20, .report = use_report};
@@ -128,6 +156,7 @@ void use_volumes(struct h2_volumes *volumes)
 
 	if (h2_fs_open(volumes, &options, &fs) == 0) {
 		use_fs(fs);
+		use_usage(fs);
 		h2_fs_close(fs);
 	}
 }
