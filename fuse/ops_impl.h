@@ -1,6 +1,6 @@
 /*
  * What the files with the FUSE operations share: ops.c has names, attributes and the table,
- * ops_read.c what is read, ops_write.c what is changed, ops_ioctl.c the ioctls.
+ * ops_read.c what is read, ops_write.c what is changed, ops_ioctl.c the ioctls, ops_diff.c one of them.
  */
 #ifndef FUSE_OPS_IMPL_H
 #define FUSE_OPS_IMPL_H
@@ -72,7 +72,16 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 void op_destroy(void *userdata);
 
 /* ops_ioctl.c */
+
+/* For passes that a request, the user, has asked for: whether its caller still waits. */
+bool request_goes_on(void *user, uint64_t bytes, uint64_t expected);
 void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
 	      unsigned flags, const void *in, size_t in_size, size_t out_size);
+
+/*
+ * ops_diff.c: compare two PFSs and keep the result, whose number *result receives. Returns 0; -EIO
+ * where there are no random numbers; -EFBIG; the errors of h2_diff().
+ */
+int ops_diff(fuse_req_t req, const char *from, const char *to, uint64_t *result);
 
 #endif

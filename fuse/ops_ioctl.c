@@ -145,6 +145,7 @@ union argument {
 	struct hammer2_ioc_pfs_rollback rollback;
 	struct hammer2_ioc_pfs_snapshot_of snapshot_of;
 	struct hammer2_ioc_status status;
+	struct hammer2_ioc_diff diff;
 	struct hammer2_ioc_result result;
 };
 
@@ -437,7 +438,7 @@ static int debug_dump(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return 0;
 }
 
-static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
+bool request_goes_on(void *user, uint64_t bytes, uint64_t expected)
 {
 	(void)bytes;
 	(void)expected;
@@ -446,7 +447,7 @@ static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
 
 static int bulkfree_scan(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
-	struct h2_pass_options options = {.progress = goes_on, .user = req};
+	struct h2_pass_options options = {.progress = request_goes_on, .user = req};
 	struct h2_bulkfree_result result;
 	int err = h2_fs_bulkfree(fs_of(req), &options, &result);
 
@@ -547,6 +548,14 @@ static int status(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return 0;
 }
 
+static int diff(fuse_req_t req, fuse_ino_t ino, union argument *a)
+{
+	(void)ino;
+	if (!is_label(a->diff.from) || !is_label(a->diff.to))
+		return -EINVAL;
+	return ops_diff(req, a->diff.from, a->diff.to, &a->diff.result);
+}
+
 static int result_read(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
 	struct hammer2_ioc_result *r = &a->result;
@@ -585,6 +594,7 @@ static const struct request {
 	{HAMMER2IOC_PFS_ROLLBACK, CHANGES, pfs_rollback},
 	{HAMMER2IOC_PFS_SNAPSHOT_OF, CHANGES, pfs_snapshot_of},
 	{HAMMER2IOC_STATUS, ANYONE | TELLS, status},
+	{HAMMER2IOC_DIFF, TELLS, diff},
 	{HAMMER2IOC_RESULT, ANYONE | TELLS, result_read},
 };
 
