@@ -56,8 +56,8 @@ struct h2_diff_entry {
  *   renamed ones; those in a renamed directory are not: they have not changed.
  * - An object that has lost names and got others was renamed, by pairs in the order of the paths;
  *   further names, as hard links are, were added or removed.
- * - A changed object is listed once, by one of the names that it has in the second PFS; one that was
- *   renamed, too, is so beside that.
+ * - A changed object is listed once, by a name that it has in the second PFS, and as a rule in both;
+ *   one that was renamed, too, is so beside that.
  * - What no name leads to is not listed.
  *
  * The directories whose names have changed, and those that hold a changed object, are read up to that

@@ -119,25 +119,50 @@ static bool is_one(const struct diff *diff, const struct diff_name *a, const str
 	       diff_is_same(diff, a->inum) && diff_is_same(diff, a->dir);
 }
 
-static void pair_names(struct diff *diff, struct diff_name **names)
+static void pair_names(struct diff *diff)
 {
+	struct diff_name **names = diff->names;
+
 	for (size_t i = 0; i + 1 < diff->name_count; i++)
 		if (is_one(diff, names[i], names[i + 1]))
 			names[i]->in_both = names[i + 1]->in_both = true;
 }
 
-/* For paths: where the objects of these names are. */
-static int enter_names(struct diff *diff, struct diff_name **names)
+static int enter_some(struct diff *diff, bool in_both)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < diff->name_count && !err; i++) {
-		struct h2_map *map = &diff->sides[names[i]->side].renamed;
+		struct diff_name *name = diff->names[i];
+		struct h2_map *map = &diff->sides[name->side].names;
 
-		if (!h2_map_get(map, names[i]->inum))
-			err = h2_map_put(map, names[i]->inum, names[i]);
+		if (name->in_both == in_both && !h2_map_get(map, name->inum))
+			err = h2_map_put(map, name->inum, name);
 	}
 	return err;
+}
+
+/* For paths: where the objects of these names are. */
+static int enter_names(struct diff *diff)
+{
+	int err = enter_some(diff, true);
+
+	return err ? err : enter_some(diff, false);
+}
+
+bool diff_is_listed(const struct diff *diff, unsigned side, uint64_t dir,
+		    const struct h2_dirent *ent)
+{
+	union {
+		struct diff_name name;
+		char room[sizeof(struct diff_name) + H2_NAME_MAX];
+	} key = {.name = {.side = side, .dir = dir, .inum = ent->inum, .len = ent->name_len}};
+	const struct diff_name *sought = &key.name;
+	struct diff_name **found;
+
+	memcpy(key.room + offsetof(struct diff_name, bytes), ent->name, ent->name_len);
+	found = bsearch(&sought, diff->names, diff->name_count, sizeof(*found), by_name);
+	return found && !(*found)->in_both;
 }
 
 /* What a directory contains are its names. */
@@ -238,9 +263,9 @@ static void add_names(const struct diff *diff, struct diff_entries *entries,
 	}
 }
 
-static void add_all_names(const struct diff *diff, struct diff_entries *entries,
-			  struct diff_name **names)
+static void add_all_names(const struct diff *diff, struct diff_entries *entries)
 {
+	struct diff_name **names = diff->names;
 	size_t end, removed;
 
 	for (size_t i = 0; i < diff->name_count && has_path(names[i]); i = end) {
@@ -277,7 +302,7 @@ static int by_path(const void *x, const void *y)
 	return order ? order : (int)a->kind - (int)b->kind;
 }
 
-static int make_items(struct diff *diff, struct diff_entries *entries, struct diff_name **names)
+static int make_items(struct diff *diff, struct diff_entries *entries)
 {
 	size_t room = diff->name_count + 1;
 
@@ -286,8 +311,8 @@ static int make_items(struct diff *diff, struct diff_entries *entries, struct di
 	entries->items = calloc(room, sizeof(*entries->items));
 	if (!entries->items)
 		return -ENOMEM;
-	qsort(names, diff->name_count, sizeof(*names), by_place);
-	add_all_names(diff, entries, names);
+	qsort(diff->names, diff->name_count, sizeof(struct diff_name *), by_place);
+	add_all_names(diff, entries);
 	add_changes(diff, entries);
 	qsort(entries->items, entries->count, sizeof(*entries->items), by_path);
 	return 0;
@@ -308,36 +333,37 @@ static int make_room_for_paths(struct diff_entries *entries)
 	return entries->path && entries->new_path ? 0 : -ENOMEM;
 }
 
-static int make_entries(struct diff *diff, struct diff_entries *entries, struct diff_name **names)
+static int make_entries(struct diff *diff, struct diff_entries *entries)
 {
 	int err;
 
-	if (diff->name_count > 0)
-		qsort(names, diff->name_count, sizeof(*names), by_name);
-	pair_names(diff, names);
+	qsort(diff->names, diff->name_count, sizeof(struct diff_name *), by_name);
+	pair_names(diff);
 	note_changed_dirs(diff);
 	note_touched(diff);
-	err = enter_names(diff, names);
+	err = enter_names(diff);
 	if (!err)
 		err = find_paths(diff);
 	if (!err)
-		err = make_items(diff, entries, names);
+		err = make_items(diff, entries);
 	return err ? err : make_room_for_paths(entries);
 }
 
 int diff_entries_new(struct diff *diff, struct diff_entries **entriesp)
 {
-	struct diff_name **names = calloc(diff->name_count + 1, sizeof(struct diff_name *));
 	struct diff_entries *entries = calloc(1, sizeof(*entries));
 	size_t count = 0;
-	int err = names && entries ? 0 : -ENOMEM;
+	int err = -ENOMEM;
 
-	for (struct diff_name *name = diff->first_name; name && !err; name = name->next)
-		names[count++] = name;
-	if (!err)
-		err = make_entries(diff, entries, names);
-	free(names);
 	*entriesp = entries;
+	diff->names = calloc(diff->name_count + 1, sizeof(struct diff_name *));
+	if (entries && diff->names) {
+		for (struct diff_name *name = diff->first_name; name; name = name->next)
+			diff->names[count++] = name;
+		err = make_entries(diff, entries);
+	}
+	free(diff->names);
+	diff->names = NULL;
 	return err;
 }
 

@@ -28,7 +28,7 @@ struct diff_side {
 	struct diff_inode root_inode;
 	struct h2_root root;   /* its tree: the index, and the names of the root directory */
 	struct h2_map legacy;  /* inode number: struct h2_blockref of it, in a directory (MF 7.6) */
-	struct h2_map renamed; /* inode number: struct diff_name, one of those that differ */
+	struct h2_map names;   /* inode number: struct diff_name of it; one in both, if any is */
 	struct h2_map nodes;   /* inode number: struct diff_node */
 	struct diff_node *first_node, *last_node;
 	size_t lost;                   /* how many nodes are not reached */
@@ -72,6 +72,7 @@ struct diff_node {
 	struct diff_node *parent_node;
 	char *name; /* NULL: not yet known, or the root's */
 	uint8_t len;
+	const struct diff_name *spare; /* a name to be taken if there is none that both have */
 	bool climbed;     /* the parent has a node, too */
 	bool queued;      /* for the search of all directories */
 	size_t awaited;   /* how many nodes lack their names in this directory */
@@ -88,6 +89,7 @@ struct diff {
 	struct diff_object *first_object, *last_object;
 	struct diff_name *first_name;
 	size_t name_count;
+	struct diff_name **names; /* all, sorted, while paths are found */
 	uint64_t steps, steps_max; /* no sound filesystem has more to look at */
 };
 
@@ -153,6 +155,10 @@ struct diff_entries;
  */
 int diff_entries_new(struct diff *diff, struct diff_entries **entriesp);
 void diff_entries_free(struct diff_entries *entries);
+
+/* Whether one of the names that differ is this one. */
+bool diff_is_listed(const struct diff *diff, unsigned side, uint64_t dir,
+		    const struct h2_dirent *ent);
 
 /* Say it. Needs the diff, but no blocks any more. */
 int diff_entries_tell(const struct diff_entries *entries,

@@ -64,21 +64,32 @@ static int set_name(struct diff_node *node, const char *name, uint8_t len)
 	return 0;
 }
 
-/* From what is known already: the names that differ, or else the inode's own record. */
+static int take_name(struct diff_node *node, const struct diff_name *name)
+{
+	node->parent = name->dir;
+	return set_name(node, name->bytes, name->len);
+}
+
+/*
+ * From what is known already: the names that differ, or else the inode's own record. Of several names
+ * one that both have tells more than a new one.
+ */
 static int find_parent(struct diff *diff, unsigned side, struct diff_node *node)
 {
-	const struct diff_name *name = h2_map_get(&diff->sides[side].renamed, node->inum);
+	const struct diff_name *name = h2_map_get(&diff->sides[side].names, node->inum);
 	struct diff_inode inode;
 	int err;
 
-	if (name) {
-		node->parent = name->dir;
-		return set_name(node, name->bytes, name->len);
-	}
+	if (name && (name->in_both || name->type == H2_OBJECT_DIRECTORY))
+		return take_name(node, name);
 	err = diff_find_inode(diff, side, node->inum, &inode);
-	if (!err)
-		node->parent = inode.meta.iparent;
-	return err == -ENOENT ? 0 : err;
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (name && inode.meta.nlinks <= 1)
+		return take_name(node, name);
+	node->parent = inode.meta.iparent;
+	node->spare = name;
+	return 0;
 }
 
 int diff_want_path(struct diff *diff, unsigned side, uint64_t inum, struct diff_node **nodep)
@@ -170,6 +181,8 @@ static int take_wanted(struct diff *diff, unsigned side, struct diff_node *dir,
 	n = h2_map_get(nodes, ent.inum);
 	if (!n || n->name || n->parent_node != dir)
 		return 0;
+	if (n->spare && diff_is_listed(diff, side, dir->inum, &ent))
+		return 0;
 	err = set_name(n, ent.name, ent.name_len);
 	if (err)
 		return err;
@@ -178,12 +191,30 @@ static int take_wanted(struct diff *diff, unsigned side, struct diff_node *dir,
 
 static int find_names(struct diff *diff, unsigned side)
 {
-	int err = 0;
+	int err = climb(diff, side);
 
-	for (struct diff_node *n = diff->sides[side].first_node; n && !err; n = n->next)
+	for (struct diff_node *n = diff->sides[side].first_node; n && !err; n = n->next) {
 		if (n->awaited > 0)
 			err = scan_dir(diff, side, n, take_wanted);
+		n->awaited = 0;
+	}
 	return err;
+}
+
+/* Returns 1 if any were taken; 0; or an error. */
+static int take_spares(struct diff_side *side)
+{
+	int taken = 0;
+
+	for (struct diff_node *n = side->first_node; n; n = n->next) {
+		if (n->name || !n->spare)
+			continue;
+		if (take_name(n, n->spare) != 0)
+			return -ENOMEM;
+		n->climbed = false;
+		taken = 1;
+	}
+	return taken;
 }
 
 /* ---- from the root down ---- */
@@ -291,9 +322,11 @@ static int search_all(struct diff *diff, unsigned side)
 int diff_find_paths(struct diff *diff, unsigned side)
 {
 	struct diff_side *s = &diff->sides[side];
-	int err = climb(diff, side);
+	int err = find_names(diff, side);
 
 	if (!err)
+		err = take_spares(s);
+	if (err == 1)
 		err = find_names(diff, side);
 	if (err)
 		return err;

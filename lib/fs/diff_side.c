@@ -23,7 +23,7 @@ void diff_side_fini(struct diff_side *side)
 	for (size_t i = 0; i < side->legacy.room; i++)
 		free(side->legacy.slots[i].value);
 	h2_map_clear(&side->legacy);
-	h2_map_clear(&side->renamed);
+	h2_map_clear(&side->names);
 	diff_nodes_free(side);
 }
 

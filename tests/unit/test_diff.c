@@ -433,7 +433,21 @@ static void hard_links_are_names(void **state)
 	link_at(pfs, "a/two", "b/two");
 	make_file(pfs, "a/three", "3");
 	link_at(pfs, "a/three", "b/three");
+	make_dir(pfs, "c");
+	make_file(pfs, "c/m", "m");
+	make_file(pfs, "c/moves", "moves");
+	link_at(pfs, "c/moves", "c/stays");
 	snapshot(v, "snap");
+	/* What has changed is told by a name that it had. */
+	for (unsigned i = 0; i < 8; i++) {
+		char path[] = "c/0";
+
+		path[2] = (char)('0' + i);
+		link_at(pfs, "c/m", path);
+	}
+	write_at(pfs, "c/m", 0, "M");
+	rename_at(pfs, "c/moves", "c/moved", 0);
+	write_at(pfs, "c/moved", 0, "moved");
 	link_at(pfs, "a/one", "b/one");
 	link_at(pfs, "a/one", "b/first");
 	/* The directory that it was made in does not know it any more. */
@@ -444,11 +458,17 @@ static void hard_links_are_names(void **state)
 	remove_at(pfs, "b/three");
 	h2_inode_put(make(pfs, "a/three", H2_OBJECT_FIFO));
 	EXPECT_DIFF(v, "snap", "DATA", "M /a contents", "- /a/three", "+ /a/three", "- /a/two",
-		    "M /b contents", "+ /b/first", "+ /b/one", "- /b/three", "M /b/two contents");
+		    "M /b contents", "+ /b/first", "+ /b/one", "- /b/three", "M /b/two contents",
+		    "M /c contents", "+ /c/0", "+ /c/1", "+ /c/2", "+ /c/3", "+ /c/4", "+ /c/5",
+		    "+ /c/6", "+ /c/7", "M /c/m contents", "R /c/moves -> /c/moved",
+		    "M /c/stays contents");
+	remove_at(pfs, "c/stays");
 	rename_at(pfs, "a/one", "moved", 0);
 	EXPECT_DIFF(v, "snap", "DATA", "M / contents", "M /a contents", "R /a/one -> /b/first",
 		    "- /a/three", "+ /a/three", "- /a/two", "M /b contents", "+ /b/one",
-		    "- /b/three", "M /b/two contents", "+ /moved");
+		    "- /b/three", "M /b/two contents", "M /c contents", "+ /c/0", "+ /c/1",
+		    "+ /c/2", "+ /c/3", "+ /c/4", "+ /c/5", "+ /c/6", "+ /c/7", "M /c/m contents",
+		    "M /c/moved contents", "R /c/moves -> /c/moved", "- /c/stays", "+ /moved");
 	h2_pfs_put(pfs);
 }
 
