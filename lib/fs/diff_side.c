@@ -30,8 +30,8 @@ void diff_side_fini(struct diff_side *side)
 int diff_step(struct diff *diff, uint64_t bytes)
 {
 	/*
-	 * A hostile tree can lead to the same block any number of times. In a sound one each
-	 * blockref takes room of its own, and is looked at a few times at most.
+	 * On hostile media any number of directories can share one tree. On sound ones each blockref
+	 * takes room of its own, and is looked at a few times at most.
 	 */
 	if (++diff->steps > diff->steps_max)
 		return h2_block_report(diff->blocks, &diff->sides[TO].where,

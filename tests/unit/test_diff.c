@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "filesystem.h"
+#include "fixture.h"
 
 /* ---- the differences as lines: sorted by path, as they come ---- */
 
@@ -1161,6 +1162,260 @@ static void random_changes_are_all_found(void **state)
 	}
 }
 
+/* ---- what DragonFly does not make any more, damage and hostile media ---- */
+
+struct fix {
+	struct fixture f;
+	struct image_block *a, *b; /* the roots of the PFSs DATA and b */
+};
+
+static void fix_begin(struct fix *x)
+{
+	memset(x, 0, sizeof(*x));
+	x->f.image = image_new(NULL);
+	x->f.root = x->a = image_add_pfs(x->f.image, x->f.image->super_root, "DATA");
+	x->b = image_add_pfs(x->f.image, x->f.image->super_root, "b");
+}
+
+static void fix_end(struct fix *x)
+{
+	fixture_close(&x->f);
+	image_free(x->f.image);
+}
+
+/* Compare them in both ways; either result must be the expected error. */
+static struct lines fix_diff(struct fix *x, int expected)
+{
+	struct lines lines = {0}, back = {0};
+
+	assert_int_equal(fixture_open_fs(&x->f), 0);
+	assert_int_equal(h2_diff(x->f.fs, "b", "DATA", NULL, take, &back), expected);
+	assert_int_equal(h2_diff(x->f.fs, "DATA", "b", NULL, take, &lines), expected);
+	free_lines(&back);
+	return lines;
+}
+
+#define EXPECT_FIX(x, ...)                                                                         \
+	do {                                                                                       \
+		static const char *const expected_[] = {"", ##__VA_ARGS__};                        \
+		struct lines lines_ = fix_diff(x, 0);                                              \
+		expect_lines(&lines_, expected_ + 1, LENGTH_OF(expected_) - 1);                    \
+		assert_int_equal(atomic_load(&(x)->f.reports), 0);                                 \
+	} while (0)
+
+static struct image_block *add_dir(struct fix *x, struct image_block *pfs,
+				   struct image_block *parent, const char *name, uint64_t inum)
+{
+	struct image_block *dir = image_add_inode(x->f.image, pfs, inum, H2_OBJECT_DIRECTORY);
+	const struct h2d_inode *up = image_inode(parent);
+
+	image_inode(dir)->iparent = up->inum;
+	image_add_dirent(x->f.image, parent, name, inum, H2_OBJECT_DIRECTORY);
+	return dir;
+}
+
+static struct image_block *add_file(struct fix *x, struct image_block *pfs,
+				    struct image_block *parent, const char *name, uint64_t inum,
+				    const char *text)
+{
+	struct image_block *file = image_add_file(x->f.image, pfs, inum, H2_OBJECT_FILE, 0, text,
+						  strlen(text));
+
+	image_inode(file)->iparent = image_inode(parent)->inum;
+	image_add_dirent(x->f.image, parent, name, inum, H2_OBJECT_FILE);
+	return file;
+}
+
+static void legacy_inodes_are_objects_and_names(void **state)
+{
+	struct fix x;
+	struct image_block *old, *sub, *block;
+
+	(void)state;
+	fix_begin(&x);
+	/* Only in one of them, with what is in it. */
+	old = image_add_legacy(x.f.image, x.b, "old", 3000, H2_OBJECT_DIRECTORY);
+	sub = image_add_legacy(x.f.image, old, "sub", 3001, H2_OBJECT_DIRECTORY);
+	image_add_legacy(x.f.image, sub, "file", 3002, H2_OBJECT_FILE);
+	add_file(&x, x.b, sub, "indexed", 2000, "text");
+	/* In both, and moved; one with another mode. */
+	image_add_legacy(x.f.image, x.a, "moves", 3003, H2_OBJECT_FILE);
+	image_add_legacy(x.f.image, sub, "moved", 3003, H2_OBJECT_FILE);
+	image_add_legacy(x.f.image, x.a, "mode", 3004, H2_OBJECT_FILE);
+	block = image_add_legacy(x.f.image, x.b, "mode", 3004, H2_OBJECT_FILE);
+	image_inode(block)->mode.b[0] ^= 1;
+	/* A directory that moves keeps what is in it. */
+	old = image_add_legacy(x.f.image, x.a, "dir", 3005, H2_OBJECT_DIRECTORY);
+	image_add_legacy(x.f.image, old, "file", 3006, H2_OBJECT_FILE);
+	old = image_add_legacy(x.f.image, sub, "dir", 3005, H2_OBJECT_DIRECTORY);
+	image_add_legacy(x.f.image, old, "file", 3006, H2_OBJECT_FILE);
+	EXPECT_FIX(&x, "M / contents", "R /dir -> /old/sub/dir", "M /mode attributes",
+		   "R /moves -> /old/sub/moved", "+ /old", "+ /old/sub", "+ /old/sub/file",
+		   "+ /old/sub/indexed");
+	fix_end(&x);
+}
+
+/* What an inode says of its directory may be wrong. */
+static void wrong_parents_are_no_obstacle(void **state)
+{
+	static const uint64_t parents[] = {0, 1, 2000, 2001, 2002, 4000, UINT64_MAX};
+	struct fix x;
+
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(parents); i++) {
+		struct image_block *outer, *inner, *file;
+
+		fix_begin(&x);
+		add_dir(&x, x.a, add_dir(&x, x.a, x.a, "outer", 2000), "inner", 2001);
+		outer = add_dir(&x, x.b, x.b, "outer", 2000);
+		inner = add_dir(&x, x.b, outer, "inner", 2001);
+		file = add_file(&x, x.b, inner, "file", 2002, "text");
+		for (unsigned b = 0; b < 8; b++) {
+			uint8_t byte = (uint8_t)(parents[i] >> 8 * b);
+
+			image_inode(file)->iparent.b[b] = byte;
+			image_inode(outer)->iparent.b[b] = byte;
+			image_inode(inner)->iparent.b[b] = byte;
+		}
+		EXPECT_FIX(&x, "M /outer/inner contents", "+ /outer/inner/file");
+		fix_end(&x);
+	}
+}
+
+/* No name leads to it, or only one that no path leads to. */
+static void what_has_no_path_is_not_listed(void **state)
+{
+	struct image_block *lost;
+	struct fix x;
+
+	(void)state;
+	fix_begin(&x);
+	image_add_file(x.f.image, x.b, 2000, H2_OBJECT_FILE, 0, "text", 4);
+	lost = image_add_inode(x.f.image, x.b, 2001, H2_OBJECT_DIRECTORY);
+	image_inode(lost)->iparent.b[0] = 1;
+	add_file(&x, x.b, lost, "file", 2002, "text");
+	EXPECT_FIX(&x);
+	fix_end(&x);
+}
+
+static void damage_is_an_error_where_it_matters(void **state)
+{
+	struct image_block *dir, *node, *file;
+	uint8_t noise[3 * H2_LOGICAL_BLOCK];
+	struct lines lines;
+	struct fix x;
+
+	(void)state;
+	unit_noise(noise, sizeof(noise), 1);
+	fix_begin(&x);
+	dir = add_dir(&x, x.b, x.b, "dir", 2000);
+	node = image_add_indirect(x.f.image, dir, H2_KEY_VISIBLE, 62, 12);
+	image_add_dirent(x.f.image, node, "file", 2001, H2_OBJECT_FILE)->ref.key = H2_KEY_VISIBLE | 1;
+	EXPECT_FIX(&x, "M / contents", "+ /dir", "+ /dir/file");
+	node->flags = IMAGE_KEEP_CHECK;
+	node->ref.check[0] ^= 1;
+	lines = fix_diff(&x, -H2_ECHECK);
+	assert_int_equal(lines.count, 0);
+	free_lines(&lines);
+	fix_end(&x);
+	/* An inode. */
+	fix_begin(&x);
+	file = add_file(&x, x.b, x.b, "file", 2000, "text");
+	image_inode(file)->version.b[0] = 9;
+	lines = fix_diff(&x, -H2_ECORRUPT);
+	free_lines(&lines);
+	fix_end(&x);
+	/* The contents of a file that was written. */
+	fix_begin(&x);
+	file = image_add_file(x.f.image, x.b, 2000, H2_OBJECT_FILE, 0, noise, sizeof(noise));
+	image_add_dirent(x.f.image, x.b, "file", 2000, H2_OBJECT_FILE);
+	file = image_add_file(x.f.image, x.a, 2000, H2_OBJECT_FILE, 0, noise, sizeof(noise));
+	image_add_dirent(x.f.image, x.a, "file", 2000, H2_OBJECT_FILE);
+	EXPECT_FIX(&x);
+	file->children[1]->flags = IMAGE_KEEP_CHECK;
+	file->children[1]->ref.check[0] ^= 1;
+	lines = fix_diff(&x, 0);
+	assert_int_equal(lines.count, 1);
+	assert_string_equal(lines.text[0], "M /file contents");
+	assert_true(atomic_load(&x.f.reports) > 0);
+	free_lines(&lines);
+	fix_end(&x);
+}
+
+/* Nothing of what both share is read, so its damage is none of the difference's. */
+static void what_is_shared_is_not_read(void **state)
+{
+	struct image_block *node, *shared;
+	struct fix x;
+
+	(void)state;
+	fix_begin(&x);
+	node = image_add_indirect(x.f.image, x.a, 0, 20, 12);
+	image_add_file(x.f.image, node, 2000, H2_OBJECT_FILE, 0, "text", 4);
+	shared = image_add(x.f.image, x.b, H2_BLOCKREF_INDIRECT, 0, 20, 0);
+	shared->same_as = node;
+	shared->flags = IMAGE_KEEP_STATS;
+	node->flags = IMAGE_KEEP_CHECK;
+	node->ref.check[0] ^= 1;
+	EXPECT_FIX(&x);
+	fix_end(&x);
+}
+
+static struct image_block *fill_node(struct fix *x, struct image_block *dir, unsigned i)
+{
+	uint64_t key = H2_KEY_VISIBLE + ((uint64_t)i << 60);
+	struct image_block *node = image_add_indirect(x->f.image, dir, key, 60, 16);
+
+	for (unsigned e = 0; e < 500; e++)
+		image_add_dirent(x->f.image, node, "name", 1000000 + e, H2_OBJECT_FILE)->ref.key =
+			key + e;
+	return node;
+}
+
+/* Directories that contain themselves, and such that share more than they could have. */
+static void hostile_media_end(void **state)
+{
+	struct image_block *dir, *node, *nodes[4];
+	struct lines lines = {0};
+	struct fix x;
+	char name[32];
+
+	(void)state;
+	fix_begin(&x);
+	dir = add_dir(&x, x.b, x.b, "dir", 2000);
+	image_add_dirent(x.f.image, dir, "self", 2000, H2_OBJECT_DIRECTORY);
+	image_add_dirent(x.f.image, dir, "root", 1, H2_OBJECT_DIRECTORY);
+	image_add_dirent(x.f.image, dir, "dangling", 9999, H2_OBJECT_FILE);
+	assert_int_equal(fixture_open_fs(&x.f), 0);
+	assert_int_equal(h2_diff(x.f.fs, "DATA", "b", NULL, take, &lines), 0);
+	assert_true(lines.count >= 3);
+	free_lines(&lines);
+	assert_int_equal(h2_diff(x.f.fs, "b", "DATA", NULL, take, &lines), 0);
+	free_lines(&lines);
+	fix_end(&x);
+
+	/* The names of 1,200 directories are the same blocks: more than there is room for. */
+	fix_begin(&x);
+	dir = add_dir(&x, x.b, x.b, "dir", 2000);
+	for (unsigned i = 0; i < 4; i++)
+		nodes[i] = fill_node(&x, dir, i);
+	for (unsigned d = 1; d < 1200; d++) {
+		snprintf(name, sizeof(name), "dir-%u", d);
+		dir = add_dir(&x, x.b, x.b, name, 2000 + d);
+		for (unsigned i = 0; i < 4; i++) {
+			node = image_add(x.f.image, dir, H2_BLOCKREF_INDIRECT, nodes[i]->ref.key,
+					 nodes[i]->ref.keybits, 0);
+			node->same_as = nodes[i];
+			node->flags = IMAGE_KEEP_STATS;
+		}
+	}
+	lines = fix_diff(&x, -H2_ECORRUPT);
+	assert_int_equal(lines.count, 0);
+	assert_true(atomic_load(&x.f.reports) > 0);
+	free_lines(&lines);
+	fix_end(&x);
+}
+
 #define DIFF_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -1180,6 +1435,12 @@ int main(void)
 		DIFF_TEST(it_costs_what_has_changed),
 		DIFF_TEST(trees_of_different_shapes),
 		DIFF_TEST(the_receiver_may_do_anything),
+		cmocka_unit_test(legacy_inodes_are_objects_and_names),
+		cmocka_unit_test(wrong_parents_are_no_obstacle),
+		cmocka_unit_test(what_has_no_path_is_not_listed),
+		cmocka_unit_test(damage_is_an_error_where_it_matters),
+		cmocka_unit_test(what_is_shared_is_not_read),
+		cmocka_unit_test(hostile_media_end),
 		DIFF_TEST(random_changes_are_all_found),
 	};
 
