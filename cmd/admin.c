@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "mounts.h"
-#include "progress.h"
+#include "watch.h"
 
 static int request(const struct admin *admin, unsigned long cmd, void *argument)
 {
@@ -289,11 +289,7 @@ int admin_rename(struct admin *admin, const char *label, const char *new_label)
 	return request(admin, HAMMER2IOC_PFS_RENAME, &r);
 }
 
-/*
- * What programs have written may still be in the kernel's cache, and unknown to the server. An error is
- * told to those programs.
- */
-static void write_cached(const struct admin *admin)
+void admin_write_cached(const struct admin *admin)
 {
 	(void)syncfs(admin->fd);
 }
@@ -307,51 +303,56 @@ int admin_snapshot(struct admin *admin, const char *origin, const char *label)
 		err = fits(origin);
 	if (err || !admin_is_mounted(admin))
 		return err ? err : h2_pfs_snapshot(admin->target.fs, origin, label, NULL);
-	write_cached(admin);
+	admin_write_cached(admin);
 	strcpy(s.name, label);
 	strcpy(s.origin, origin);
 	return request(admin, HAMMER2IOC_PFS_SNAPSHOT_OF, &s);
 }
 
-static bool show_names(void *progress, uint64_t bytes, uint64_t expected)
-{
-	progress_update(progress, "snapshot", bytes, expected);
-	return true;
-}
-
 static int snapshot_path(struct admin *admin, const char *origin, const char *path,
-			 const char *label)
+			 const char *label, const struct h2_pass_options *options)
 {
-	struct progress *progress = progress_new();
-	struct h2_pass_options options = {.progress = show_names, .user = progress};
 	struct h2_inode *dir = NULL;
 	struct h2_pfs *pfs;
 	int err = h2_pfs_open(admin->target.fs, origin, &pfs);
 
-	if (!err) {
-		err = h2_path_lookup(pfs, path, &dir);
-		if (err == -ENOENT)
-			err = -ENOTDIR; /* not to be taken for the PFS */
-		if (!err)
-			err = h2_pfs_snapshot_directory(dir, label, NULL, &options);
-		h2_inode_put(dir);
-		h2_pfs_put(pfs);
-	}
-	progress_free(progress);
+	if (err)
+		return err;
+	err = h2_path_lookup(pfs, path, &dir);
+	if (err == -ENOENT)
+		err = -ENOTDIR; /* not to be taken for the PFS */
+	if (!err)
+		err = h2_pfs_snapshot_directory(dir, label, NULL, options);
+	h2_inode_put(dir);
+	h2_pfs_put(pfs);
 	return err;
+}
+
+static int snapshot_opened(struct admin *admin, const char *label)
+{
+	struct hammer2_ioc_pfs_snapshot_dir s = {.name = ""};
+
+	admin_write_cached(admin);
+	strcpy(s.name, label);
+	return request(admin, HAMMER2IOC_PFS_SNAPSHOT_DIR, &s);
 }
 
 int admin_snapshot_directory(struct admin *admin, const char *origin, const char *dir,
 			     const char *label)
 {
-	struct hammer2_ioc_pfs_snapshot_dir s = {.name = ""};
+	struct watch watch;
 	int err = fits(label);
 
-	if (err || !admin_is_mounted(admin))
-		return err ? err : snapshot_path(admin, origin, dir, label);
-	write_cached(admin);
-	strcpy(s.name, label);
-	return request(admin, HAMMER2IOC_PFS_SNAPSHOT_DIR, &s);
+	if (!err)
+		err = watch_start(&watch, admin, "snapshot");
+	if (err)
+		return err;
+	catch_signals();
+	err = admin_is_mounted(admin) ? snapshot_opened(admin, label)
+				      : snapshot_path(admin, origin, dir, label, &watch.options);
+	release_signals();
+	watch_stop(&watch);
+	return err;
 }
 
 bool admin_is_directory(const struct admin *admin)

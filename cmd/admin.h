@@ -77,6 +77,12 @@ int admin_find(struct admin *admin, const char *label, struct admin_pfs *pfs);
 /* The label of the PFS that the path is in, or that the name of volumes ends with: "@LABEL"; or "". */
 void admin_label(struct admin *admin, char label[H2_NAME_MAX + 1]);
 
+/*
+ * What programs have written may still be in the kernel's cache, and unknown to the server: have it
+ * written. An error is told to those programs.
+ */
+void admin_write_cached(const struct admin *admin);
+
 /* As the functions of <hammer2/pfs.h>. Errors are negative. */
 int admin_create(struct admin *admin, const char *label, const struct h2_pfs_ids *ids);
 int admin_delete(struct admin *admin, const char *label);
@@ -84,7 +90,7 @@ int admin_rename(struct admin *admin, const char *label, const char *new_label);
 int admin_snapshot(struct admin *admin, const char *origin, const char *label);
 /*
  * dir: of a mounted filesystem NULL: the directory that was opened; of volumes a path in the PFS
- * origin.
+ * origin. Signals end it, with -EINTR.
  */
 int admin_snapshot_directory(struct admin *admin, const char *origin, const char *dir,
 			     const char *label);

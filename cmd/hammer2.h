@@ -132,6 +132,7 @@ int verb_crashtest(struct call *call);
 int verb_destroy(struct call *call);
 int verb_destroy_inum(struct call *call);
 int verb_dhash(struct call *call);
+int verb_diff(struct call *call);
 int verb_dumpchain(struct call *call);
 int verb_edit(struct call *call);
 int verb_emergency_disable(struct call *call);

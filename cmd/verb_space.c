@@ -4,19 +4,15 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "admin.h"
-#include "progress.h"
 #include "result.h"
 #include "usage.h"
+#include "watch.h"
 
 /* ---- volume-list ---- */
 
@@ -98,76 +94,10 @@ int verb_volume_list(struct call *call)
 
 /* ---- bulkfree ---- */
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int signal_number)
-{
-	(void)signal_number;
-	interrupted = 1;
-}
-
-/* Signals end the ioctl, which then ends the scan, instead of the program. */
-static void catch_signals(void)
-{
-	struct sigaction act = {.sa_handler = on_signal}; /* no SA_RESTART */
-
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
-	sigaction(SIGHUP, &act, NULL);
-}
-
-struct watch { /* of a scan in the server, by a thread */
-	struct admin *admin;
-	const char *phase;
-	struct progress *progress;
-	atomic_bool done;
-};
-
-static void *watch_scan(void *user)
-{
-	struct watch *w = user;
-	struct hammer2_ioc_status status;
-
-	while (!atomic_load(&w->done)) {
-		struct timespec pause = {.tv_nsec = 200000000};
-
-		if (admin_status(w->admin, &status) == 0 && status.scan_expected_bytes)
-			progress_update(w->progress, w->phase, status.scan_bytes,
-					status.scan_expected_bytes);
-		nanosleep(&pause, NULL);
-	}
-	return NULL;
-}
-
-/* A request that scans. Returns its error. */
-static int request_watched(struct admin *admin, const char *phase, unsigned long cmd,
-			   void *argument)
-{
-	struct watch watch = {.admin = admin, .phase = phase, .progress = progress_new()};
-	sigset_t all, old;
-	pthread_t thread;
-	int err;
-
-	/* The signals are for the thread that is in the ioctl. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	err = pthread_create(&thread, NULL, watch_scan, &watch);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err) {
-		progress_free(watch.progress);
-		return -err;
-	}
-	err = ioctl(admin->fd, cmd, argument) < 0 ? -errno : 0;
-	atomic_store(&watch.done, true);
-	pthread_join(thread, NULL);
-	progress_free(watch.progress);
-	return err;
-}
-
 static int scan_mounted(struct admin *admin, struct h2_bulkfree_result *result)
 {
 	struct hammer2_ioc_bulkfree b = {.sbase = 0};
-	int err = request_watched(admin, "bulkfree", HAMMER2IOC_BULKFREE_SCAN, &b);
+	int err = ioctl(admin->fd, HAMMER2IOC_BULKFREE_SCAN, &b) < 0 ? -errno : 0;
 
 	*result = (struct h2_bulkfree_result){
 		.blocks = b.count_allocated,
@@ -177,19 +107,17 @@ static int scan_mounted(struct admin *admin, struct h2_bulkfree_result *result)
 	return err;
 }
 
-static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
+static int scan(struct admin *admin, struct h2_bulkfree_result *result)
 {
-	progress_update(user, "bulkfree", bytes, expected);
-	return !interrupted;
-}
+	struct watch watch;
+	int err = watch_start(&watch, admin, "bulkfree");
 
-static int scan_volumes(struct admin *admin, struct h2_bulkfree_result *result)
-{
-	struct progress *progress = progress_new();
-	struct h2_pass_options options = {.progress = goes_on, .user = progress};
-	int err = h2_fs_bulkfree(admin->target.fs, &options, result);
-
-	progress_free(progress);
+	if (err)
+		return err;
+	err = admin_is_mounted(admin)
+		      ? scan_mounted(admin, result)
+		      : h2_fs_bulkfree(admin->target.fs, &watch.options, result);
+	watch_stop(&watch);
 	return err;
 }
 
@@ -220,8 +148,7 @@ static int scan_one(struct call *call, const char *name)
 	if (code != EXIT_DONE)
 		return code;
 	catch_signals();
-	err = admin_is_mounted(&admin) ? scan_mounted(&admin, &result)
-				       : scan_volumes(&admin, &result);
+	err = scan(&admin, &result);
 	if (err == -EINTR) {
 		complain("%s: bulkfree was interrupted; nothing has changed", admin.name);
 	} else if (err) {
@@ -382,12 +309,17 @@ static void json_info(struct json *json, const struct admin *admin, const struct
 static int measure_mounted(struct admin *admin, struct h2_usage **usagep)
 {
 	struct hammer2_ioc_usage u = {.result = 0};
+	struct watch watch;
 	uint8_t *bytes = NULL;
 	size_t size;
-	int err;
+	int err = watch_start(&watch, admin, "usage");
 
-	catch_signals();
-	err = request_watched(admin, "usage", HAMMER2IOC_USAGE, &u);
+	if (!err) {
+		catch_signals();
+		err = ioctl(admin->fd, HAMMER2IOC_USAGE, &u) < 0 ? -errno : 0;
+		release_signals();
+		watch_stop(&watch);
+	}
 	if (!err)
 		err = result_fetch(admin->fd, u.result, &bytes, &size);
 	if (!err)

@@ -50,6 +50,8 @@ const struct verb verbs[] = {
 	{"rollback", "LABEL SNAPSHOT",
 	 "give a PFS the contents of a snapshot; its former ones become a snapshot", verb_rollback,
 	 HAS_CHANGE | HAS_DISCARD, 2, 2},
+	{"diff", "LABEL LABEL", "what has changed from one PFS or snapshot to another", verb_diff,
+	 HAS_SELECT | HAS_JSON | HAS_OFFSET | HAS_VERBOSE, 2, 2},
 	{"mountall", "", "mount what fstab(5) has of HAMMER2", verb_mountall,
 	 HAS_DRY_RUN | HAS_FSTAB | HAS_VERBOSE | HAS_QUIET, 0, 0},
 

@@ -1,7 +1,7 @@
 /*
  * What the files with the FUSE operations share: ops.c has names, attributes and the table,
- * ops_read.c what is read, ops_write.c what is changed, ops_ioctl.c the ioctls, ops_usage.c one of
- * these.
+ * ops_read.c what is read, ops_write.c what is changed, ops_ioctl.c the ioctls, ops_usage.c and
+ * ops_diff.c two of them.
  */
 #ifndef FUSE_OPS_IMPL_H
 #define FUSE_OPS_IMPL_H
@@ -111,5 +111,11 @@ bool ops_goes_on(void *user, uint64_t bytes, uint64_t expected);
 
 /* ops_usage.c: HAMMER2IOC_USAGE */
 int ops_usage(fuse_req_t req, struct hammer2_ioc_usage *usage);
+
+/*
+ * ops_diff.c: compare two PFSs and keep the result, whose number *result receives. Returns 0; -EIO
+ * where there are no random numbers; -EFBIG; the errors of h2_diff().
+ */
+int ops_diff(fuse_req_t req, const char *from, const char *to, uint64_t *result);
 
 #endif

@@ -148,6 +148,7 @@ union argument {
 	struct hammer2_ioc_pfs_snapshot_dir snapshot_dir;
 	struct hammer2_ioc_status status;
 	struct hammer2_ioc_usage usage;
+	struct hammer2_ioc_diff diff;
 	struct hammer2_ioc_result result;
 };
 
@@ -573,6 +574,14 @@ static int usage(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	return ops_usage(req, &a->usage);
 }
 
+static int diff(fuse_req_t req, fuse_ino_t ino, union argument *a)
+{
+	(void)ino;
+	if (!is_label(a->diff.from) || !is_label(a->diff.to))
+		return -EINVAL;
+	return ops_diff(req, a->diff.from, a->diff.to, &a->diff.result);
+}
+
 static int result_read(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
 	struct hammer2_ioc_result *r = &a->result;
@@ -632,6 +641,7 @@ static const struct request {
 	{HAMMER2IOC_PFS_SNAPSHOT_DIR, CHANGES, pfs_snapshot_dir},
 	{HAMMER2IOC_STATUS, ANYONE | TELLS, status},
 	{HAMMER2IOC_USAGE, TELLS, usage},
+	{HAMMER2IOC_DIFF, TELLS, diff},
 	{HAMMER2IOC_RESULT, ANYONE | TELLS, result_read},
 };
 

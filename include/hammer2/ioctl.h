@@ -152,6 +152,24 @@ struct hammer2_ioc_diff {
 	uint64_t result;         /* out */
 };
 
+/*
+ * The result of DIFF: one record after the other, in the order of <hammer2/diff.h>, which says what
+ * they mean. Behind each there are path and new path without terminators, and zeros up to size.
+ */
+struct hammer2_ioc_diff_record {
+	uint32_t size; /* bytes of the record with all that belongs to it, a multiple of 8 */
+	uint8_t kind;  /* HAMMER2_DIFF_... */
+	uint8_t type;  /* of the object, MF 6.4 */
+	uint16_t what; /* CHANGED: 1 contents, 2 attributes, or both */
+	uint64_t inum;
+	uint32_t path_len, new_path_len; /* bytes; new_path_len is 0 unless RENAMED */
+};
+
+#define HAMMER2_DIFF_REMOVED 0
+#define HAMMER2_DIFF_RENAMED 1
+#define HAMMER2_DIFF_ADDED 2
+#define HAMMER2_DIFF_CHANGED 3
+
 struct hammer2_ioc_usage {
 	uint64_t result; /* out: of one hammer2_usage and as many hammer2_usage_pfs as it says */
 };

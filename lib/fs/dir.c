@@ -10,13 +10,12 @@
 #include "fs_impl.h"
 
 /* Copy a name that must be valid; err of a report where it is not. */
-static int take_name(struct h2_inode *dir, const struct h2_blockref *ref, const uint8_t *name,
-		     size_t len, struct h2_dirent *ent)
+static int take_name(const struct h2_blocks *blocks, const struct h2_where *where,
+		     const struct h2_blockref *ref, const uint8_t *name, size_t len,
+		     struct h2_dirent *ent)
 {
-	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
-
 	if (!h2_name_valid(name, len))
-		return h2_block_report(h2_inode_blocks(dir), &where, ref, "bad-name",
+		return h2_block_report(blocks, where, ref, "bad-name",
 				       &(struct h2_problem){
 					       .member = "name",
 					       .expected = "1 to 255 bytes without NUL and '/', "
@@ -30,43 +29,50 @@ static int take_name(struct h2_inode *dir, const struct h2_blockref *ref, const 
 	return 0;
 }
 
-static int read_dirent(struct h2_inode *dir, const struct h2_blockref *ref, struct h2_dirent *ent)
+static int load_legacy(struct h2_blocks *blocks, const struct h2_where *where,
+		       const struct h2_blockref *ref, struct h2_dirent *ent,
+		       struct h2_inode_meta *meta)
 {
-	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
+	struct h2d_inode d;
+	int err = h2_inode_load(blocks, where, ref, H2_PLACE_LEGACY, &d, meta);
+
+	if (err)
+		return err;
+	ent->inum = meta->inum;
+	ent->type = meta->type;
+	return take_name(blocks, where, ref, meta->filename, meta->name_len, ent);
+}
+
+int h2_dirent_load(struct h2_blocks *blocks, const struct h2_where *where,
+		   const struct h2_blockref *ref, struct h2_dirent *ent,
+		   struct h2_inode_meta *legacy)
+{
+	struct h2_inode_meta meta;
 	uint8_t block[H2_BLOCK_MIN];
 	const uint8_t *name = ref->check;
 	int err;
 
+	if (ref->type == H2_BLOCKREF_INODE)
+		return load_legacy(blocks, where, ref, ent, legacy ? legacy : &meta);
 	if (h2_blockref_radix(ref) != 0) {
-		err = h2_block_read(h2_inode_blocks(dir), &where, ref, block);
+		err = h2_block_read(blocks, where, ref, block);
 		if (err)
 			return err;
 		name = block;
 	}
 	ent->inum = ref->dirent_inum;
 	ent->type = ref->dirent_type;
-	return take_name(dir, ref, name, ref->dirent_namlen, ent);
-}
-
-static int read_legacy(struct h2_inode *dir, const struct h2_blockref *ref, struct h2_dirent *ent)
-{
-	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
-	struct h2_inode_meta meta;
-	struct h2d_inode d;
-	int err = h2_inode_load(h2_inode_blocks(dir), &where, ref, H2_PLACE_LEGACY, &d, &meta);
-
-	if (err)
-		return err;
-	ent->inum = meta.inum;
-	ent->type = meta.type;
-	err = take_name(dir, ref, meta.filename, meta.name_len, ent);
-	return err ? err : h2_legacy_add(dir->pfs, meta.inum, ref);
+	return take_name(blocks, where, ref, name, ref->dirent_namlen, ent);
 }
 
 static int read_entry(struct h2_inode *dir, const struct h2_blockref *ref, struct h2_dirent *ent)
 {
-	return ref->type == H2_BLOCKREF_INODE ? read_legacy(dir, ref, ent)
-					      : read_dirent(dir, ref, ent);
+	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
+	int err = h2_dirent_load(h2_inode_blocks(dir), &where, ref, ent, NULL);
+
+	if (!err && ref->type == H2_BLOCKREF_INODE)
+		err = h2_legacy_add(dir->pfs, ent->inum, ref);
+	return err;
 }
 
 /* Without reading a name block: whether the entry cannot be the name looked for. */

@@ -31,13 +31,12 @@ static bool has_content(const struct h2_inode *inode)
 	return inode->meta.type == H2_OBJECT_FILE || inode->meta.type == H2_OBJECT_SYMLINK;
 }
 
-static int report_decode(struct h2_inode *inode, const struct h2_blockref *ref, int err)
+static int report_decode(const struct h2_blocks *blocks, const struct h2_where *where,
+			 const struct h2_blockref *ref, int err)
 {
-	struct h2_where where = h2_where_inode(inode->pfs, inode->meta.inum);
-
 	if (err != -EUCLEAN)
 		return err;
-	return h2_block_report(h2_inode_blocks(inode), &where, ref, "bad-compression",
+	return h2_block_report(blocks, where, ref, "bad-compression",
 			       &(struct h2_problem){
 				       .member = "methods",
 				       .expected = "the algorithm of a stream that yields at most "
@@ -50,9 +49,9 @@ static int report_decode(struct h2_inode *inode, const struct h2_blockref *ref, 
  * Read and decode a block into out, which has room for 64 KiB, or for as many bytes as an
  * uncompressed block has. *len receives how many bytes it holds.
  */
-int h2_file_decode(struct h2_inode *inode, const struct h2_blockref *ref, void *out, size_t *len)
+int h2_data_load(struct h2_blocks *blocks, const struct h2_where *where,
+		 const struct h2_blockref *ref, void *out, size_t *len)
 {
-	struct h2_where where = h2_where_inode(inode->pfs, inode->meta.inum);
 	unsigned comp = h2_blockref_comp_algo(ref);
 	size_t size = h2_block_size(ref);
 	void *stored;
@@ -60,17 +59,24 @@ int h2_file_decode(struct h2_inode *inode, const struct h2_blockref *ref, void *
 
 	if (comp == H2_COMP_NONE || comp == H2_COMP_AUTOZERO) {
 		*len = size;
-		return h2_block_read(h2_inode_blocks(inode), &where, ref, out);
+		return h2_block_read(blocks, where, ref, out);
 	}
 	stored = aligned_alloc(H2_BUFFER_ALIGN, size < H2_BUFFER_ALIGN ? H2_BUFFER_ALIGN : size);
 	if (!stored)
 		return -ENOMEM;
-	err = h2_block_read(h2_inode_blocks(inode), &where, ref, stored);
+	err = h2_block_read(blocks, where, ref, stored);
 	if (!err)
-		err = report_decode(inode, ref,
+		err = report_decode(blocks, where, ref,
 				    h2_data_decode(comp, stored, size, out, H2_LOGICAL_BLOCK, len));
 	free(stored);
 	return err;
+}
+
+int h2_file_decode(struct h2_inode *inode, const struct h2_blockref *ref, void *out, size_t *len)
+{
+	struct h2_where where = h2_where_inode(inode->pfs, inode->meta.inum);
+
+	return h2_data_load(h2_inode_blocks(inode), &where, ref, out, len);
 }
 
 static int get_data_block(struct h2_inode *inode, const struct h2_blockref *ref,

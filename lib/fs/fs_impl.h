@@ -301,6 +301,15 @@ unsigned h2_metadata_check(unsigned methods);
 int h2_dir_find(struct h2_inode *dir, const char *name, size_t name_len, struct h2_dirent *ent);
 int h2_dir_is_empty(struct h2_inode *dir);
 
+/*
+ * What the leaf of a directory's tree says, a DIRENT or a legacy inode (MF 7.6), whose attributes
+ * *legacy receives; it may be NULL. Returns 0; a damage error, also for a name that cannot be. No
+ * locks.
+ */
+int h2_dirent_load(struct h2_blocks *blocks, const struct h2_where *where,
+		   const struct h2_blockref *ref, struct h2_dirent *ent,
+		   struct h2_inode_meta *legacy);
+
 /* h2_dirent_get() for callers inside the gate. */
 int h2_dirent_find(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep);
 
@@ -349,6 +358,10 @@ ssize_t h2_file_read_locked(struct h2_inode *inode, uint64_t offset, void *buf, 
  * follow.
  */
 int h2_file_decode(struct h2_inode *inode, const struct h2_blockref *ref, void *out, size_t *len);
+
+/* The same for a block of any file. Without locks. */
+int h2_data_load(struct h2_blocks *blocks, const struct h2_where *where,
+		 const struct h2_blockref *ref, void *out, size_t *len);
 
 /* The blockref of the logical block at key. Returns 0; 1: a hole; a damage error. */
 int h2_file_block_at(struct h2_inode *inode, uint64_t key, struct h2_blockref *ref);

@@ -72,7 +72,8 @@ static int report_loop(const struct h2_cursor *cursor, const struct h2_blockref 
 		});
 }
 
-static int push(struct h2_cursor *cursor, const struct h2_blockref *ref, uint64_t lo, uint64_t hi)
+int h2_cursor_enter(struct h2_cursor *cursor, const struct h2_blockref *ref, uint64_t lo,
+		    uint64_t hi)
 {
 	struct h2_node *node;
 	int err;
@@ -112,34 +113,42 @@ static int push_branch(struct h2_cursor *cursor, const struct h2_branch *branch,
 	return 0;
 }
 
-int h2_cursor_next(struct h2_cursor *cursor, struct h2_blockref *ref)
+int h2_cursor_step(struct h2_cursor *cursor, struct h2_blockref *ref, uint64_t *lo, uint64_t *hi)
 {
 	while (cursor->depth > 0) {
 		struct h2_cursor_level *level = &cursor->stack[cursor->depth - 1];
-		uint64_t lo, hi;
 		unsigned slot;
 		int err;
 
-		if (!take_entry(level, &lo, &hi, &slot)) {
+		if (!take_entry(level, lo, hi, &slot)) {
 			pop(cursor);
 			continue;
 		}
-		cursor->last = hi;
+		cursor->last = *hi;
 		if (level->array->children && level->array->children[slot]) {
-			err = push_branch(cursor, level->array->children[slot], lo, hi);
+			err = push_branch(cursor, level->array->children[slot], *lo, *hi);
 			if (err)
 				return err;
 			continue;
 		}
 		h2_blockref_decode(&level->array->refs[slot], ref);
-		err = h2_block_check_ref(cursor->blocks, &cursor->where, ref, cursor->kind);
-		if (err || !h2_is_interior(ref))
-			return err;
-		err = push(cursor, ref, lo, hi);
-		if (err)
-			return err;
+		return h2_block_check_ref(cursor->blocks, &cursor->where, ref, cursor->kind);
 	}
 	return 1;
+}
+
+int h2_cursor_next(struct h2_cursor *cursor, struct h2_blockref *ref)
+{
+	uint64_t lo, hi;
+	int err;
+
+	do {
+		err = h2_cursor_step(cursor, ref, &lo, &hi);
+		if (err || !h2_is_interior(ref))
+			return err;
+		err = h2_cursor_enter(cursor, ref, lo, hi);
+	} while (!err);
+	return err;
 }
 
 int h2_tree_first(struct h2_blocks *blocks, const struct h2_where *where, enum h2_tree_kind kind,

@@ -48,6 +48,15 @@ void h2_cursor_fini(struct h2_cursor *cursor);
 int h2_cursor_next(struct h2_cursor *cursor, struct h2_blockref *ref);
 
 /*
+ * The same a step at a time, for walks that choose where to go: the next entry, be it a leaf or an
+ * indirect block, and the part [*lo, *hi] of its key range that counts. What is below an indirect block
+ * is left out, unless h2_cursor_enter() is called next, with what this one gave.
+ */
+int h2_cursor_step(struct h2_cursor *cursor, struct h2_blockref *ref, uint64_t *lo, uint64_t *hi);
+int h2_cursor_enter(struct h2_cursor *cursor, const struct h2_blockref *ref, uint64_t lo,
+		    uint64_t hi);
+
+/*
  * The first leaf that meets [lo, hi]: h2_cursor_init(), _next() and _fini() in one. *last, unless
  * NULL, receives the last key of it, or of what cannot be read: behind it a listing goes on.
  */

@@ -339,6 +339,102 @@ def test_rollback(bench):
         bench.verify(image)
 
 
+def diff(bench, place, *labels):
+    """The differences as lines, which are the same in JSON."""
+    lines = bench.call("-s", place, "diff", *labels).stdout.decode().splitlines()
+    found = bench.json("diff", "-s", place, *labels)
+    bench.equal("labels in JSON", (found["from"], found["to"]), labels)
+    signs = {"added": "+", "removed": "-", "renamed": "R", "changed": "M"}
+    for line, entry in zip(lines, found["entries"], strict=True):
+        if "path" in entry and "\\" not in line:
+            bench.equal("in JSON", f"{signs[entry['change']]} {entry['path']}"
+                        + (f" -> {entry['new_path']}" if "new_path" in entry else ""), line)
+        bench.equal("what has changed is told", entry["change"] == "changed",
+                    entry.get("contents", False) or entry.get("attributes", False))
+    return lines
+
+
+def test_diff(bench):
+    """What has changed from a PFS to another, in the order of the paths."""
+    with bench.image() as image:
+        place = image + "@DATA"
+        bench.script(place, "mkdir dir\nmkdir dir/sub\nmkdir gone\nmkdir gone/below\n")
+        for name in ("dir/file", "dir/sub/deep", "gone/below/file", "changed", "mode", "old", "same"):
+            bench.edit(place, "put", "-", "/" + name, data=name.encode())
+        bench.edit(place, "put", "-", "/large", data=noise(5 << 20))
+        bench.call("snapshot", place, "snap")
+        bench.equal("nothing", (diff(bench, image, "snap", "DATA"), diff(bench, image, "DATA", "DATA")),
+                    ([], []))
+        bench.script(place, "mv dir moved\nrm -r gone\nmkdir new\nln mode new/link\nmv old new/old\n"
+                            "chmod 600 mode\n")
+        bench.edit(place, "put", "-", "/changed", data=b"other")
+        bench.edit(place, "put", "-", "/large", data=noise(5 << 20)[:-1] + b"x")
+        bench.edit(place, "put", "-", "/new/a\nb", data=b"")
+        bench.edit(place, "put", "-", b"/new/\xff", data=b"")
+        expected = ["M /", "M /changed", "R /dir -> /moved", "- /gone", "- /gone/below",
+                    "- /gone/below/file", "M /large", "M /mode", "+ /new", "+ /new/a\\nb",
+                    "+ /new/link", "+ /new/\\xff", "R /old -> /new/old"]
+        found = diff(bench, image, "snap", "DATA")
+        bench.equal("differences", found, expected)
+        back = {"+": "-", "-": "+", "M": "M"}
+        turned = sorted(line for line in diff(bench, image, "DATA", "snap") if line[0] != "R")
+        bench.equal("the other way", turned, sorted(back[line[0]] + line[1:]
+                                                    for line in found if line[0] != "R"))
+        said = bench.call("-v", "-s", image, "diff", "snap", "DATA").stdout.decode()
+        bench.check("-v", "M /mode (attributes)\n" in said and "M / (contents)\n" in said, said)
+        entries = bench.json("diff", "-s", image, "snap", "DATA")["entries"]
+        bench.check("a name that is no text", any(e.get("path_hex") == b"/new/\xff".hex() for e in entries))
+        bench.call("-s", image, "rollback", "DATA", "snap")
+        bench.equal("after a rollback", diff(bench, image, "snap", "DATA"), [])
+
+
+def test_diff_errors(bench):
+    with bench.image() as image:
+        for args in (("DATA", "missing"), ("missing", "DATA"), ("missing", "x" * 300)):
+            for option in ((), ("--json",)):
+                done = bench.call("-s", image, *option, "diff", *args, expect=1)
+                culprit = next(label for label in args if label != "DATA")
+                bench.check("the message", f"diff({culprit}): No such file or directory"
+                            in done.stderr.decode(), done.stderr.decode())
+                bench.equal("nothing else", done.stdout, b"")
+        bench.call("-s", image, "diff", "DATA", expect=2)
+        bench.call("-s", image, "diff", "DATA", "DATA", "DATA", expect=2)
+        # It changes nothing.
+        os.chmod(image, 0o444)
+        before = bench.state(image)
+        bench.call("-s", image, "diff", "LOCAL", "DATA")
+        bench.unchanged("diff", image, before)
+        os.chmod(image, 0o644)
+
+
+def test_diff_interrupted(bench):
+    """A signal ends it at once, with a message."""
+    with bench.image(size="512M") as image:
+        bench.call("snapshot", image + "@DATA", "snap")
+        bench.script(image, "".join(f"mkdir d{i}\n" + "".join(f"mkdir d{i}/e{j}\n" for j in range(300))
+                                    for i in range(50)))
+        expected = bench.call("-s", image, "diff", "snap", "DATA").stdout
+        bench.equal("how many", expected.count(b"\n"), 50 * 301 + 1)
+        ended = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            for delay in (0.005, 0.02, 0.05):
+                with subprocess.Popen([bench.program, "-s", image, "diff", "snap", "DATA"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                    time.sleep(delay)
+                    process.send_signal(number)
+                    said = process.communicate(timeout=60)
+                if process.returncode == 1:
+                    ended += 1
+                    bench.equal("what it says", said, (b"", f"hammer2: {image}: diff was interrupted\n"
+                                                       .encode()))
+                elif process.returncode == 0:
+                    bench.check("what it says", said[0] == expected)
+                else:
+                    bench.check(f"exit code {process.returncode}", process.returncode == -number)
+        if not ended:
+            raise Skip("no signal came while it ran")
+
+
 def test_default_labels(bench):
     """BS 10.5: <pfs>.YYYYMMDD.HHMMSS in local time."""
     with bench.image() as image:

@@ -436,6 +436,84 @@ def test_snapshot_and_rollback(t):
     both(t, run)
 
 
+def test_diff(t):
+    """What has changed, of what is mounted as of what is not; for users as for programs."""
+    def run(t, h, on):
+        path = on.path("DATA")
+        os.makedirs(path + "/dir/sub")
+        os.makedirs(path + "/gone/sub")
+        for name in ("dir/file", "dir/sub/deep", "gone/sub/file", "changed", "mode", "old", "same",
+                     "touched"):
+            write(f"{path}/{name}", name)
+        os.utime(path + "/touched", (1, 1))
+        os.utime(path + "/mode", (1, 1))
+        on.done(path)
+        h("-s", on.place, "pfs-list", "-q")
+        h("snapshot", on.place if on.name == "mounted" else on.place + "@DATA", "snap")
+        equal(h("-s", on.place, "diff", "snap", "DATA"), "", "nothing")
+        path = on.path("DATA")
+        os.rename(path + "/dir", path + "/moved")
+        shutil.rmtree(path + "/gone")
+        os.mkdir(path + "/new")
+        os.link(path + "/mode", path + "/new/link")
+        os.rename(path + "/old", path + "/new/old")
+        os.chmod(path + "/mode", 0o600)
+        os.utime(path + "/touched", (1, 2))
+        with open(path + "/same", "rb") as f:
+            f.read()
+        write(path + "/changed", "other")
+        write(path + "/new/a\nb", "")
+        on.done(path)
+        # What was not yet committed counts.
+        expected = ["M /", "M /changed", "R /dir -> /moved", "- /gone", "- /gone/sub",
+                    "- /gone/sub/file", "M /mode", "+ /new", "+ /new/a\\nb", "+ /new/link",
+                    "R /old -> /new/old", "M /touched"]
+        equal(h("-s", on.place, "diff", "snap", "DATA").splitlines(), expected, "differences")
+        found = h.json("-s", on.place, "diff", "snap", "DATA")
+        equal([e["path"] for e in found["entries"]],
+              ["/new/a\nb" if "\\n" in line else line[2:].split(" ->")[0] for line in expected], "JSON")
+        equal([e["new_path"] for e in found["entries"] if e["change"] == "renamed"],
+              ["/moved", "/new/old"], "new paths")
+        equal(h("-s", on.place, "diff", "DATA", "snap").count("\nR "), 2, "renames, the other way")
+        for labels in (("snap", "missing"), ("missing", "snap")):
+            said = h("-s", on.place, "diff", *labels, expect=1)
+            check("diff(missing): No such file or directory" in said, said)
+        h("-s", on.place, "diff", "x" * 300, "DATA", expect=1)
+    both(t, run)
+
+
+def test_long_diff(t):
+    """A result that is read in many parts; with a small cache, while others write."""
+    h = Tool(t)
+    image = t.volume("long", "-L", "DATA", size="1G")
+    point = t.mount_on(t.point(), image + "@DATA", "-o", "cache=4096")
+    h("snapshot", point, "snap")
+    name = "n" * 200
+    for i in range(20):
+        os.mkdir(f"{point}/d{i}")
+        for j in range(200):
+            write(f"{point}/d{i}/{name}{j}", "text")
+    h("snapshot", point, "later")
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            write(point + "/other", "x" * 100000)
+            os.unlink(point + "/other")
+    writer = threading.Thread(target=change)
+    writer.start()
+    try:
+        lines = h("-s", point, "diff", "snap", "later").splitlines()
+    finally:
+        stop.set()
+        writer.join()
+    expected = ["M /"] + [f"+ /d{i}" for i in range(20)] + [f"+ /d{i}/{name}{j}" for i in range(20)
+                                                          for j in range(200)]
+    equal(sorted(lines), sorted(expected), "all names")
+    t.umount(point)
+    t.fsck(image)
+
+
 def test_default_label(t):
     def run(t, h, on):
         said = h("snapshot", on.place) + h("snapshot", on.place)
@@ -844,6 +922,7 @@ def test_rights(t):
         user("-s", point, *args, expect=1)
     user("snapshot", point, "snap", expect=1)
     user("growfs", point, expect=1)
+    check("this needs root" in user("-s", point, "diff", "LOCAL", "DATA", expect=1), "diff")
     user("setcomp", "none", point + "/other", expect=3)
     user("setcomp", "none", point + "/own")
     user("stat", point)
@@ -914,6 +993,48 @@ def test_interrupted_requests(t):
     subprocess.run(["umount", "-l", point], check=True)
     t.fsck(image)
     equal(h.labels(image), ["DATA", "LOCAL", "snap"], "labels after the server's death")
+
+
+def test_interrupted_diff(t):
+    """Clients that are interrupted or killed, and a server that is: everything else still works."""
+    h = Tool(t)
+    image = many_inodes(t, "many")
+    point = t.mount_on(t.point(), image + "@DATA", "-o", "cache=4096")
+    expected = h("-s", point, "diff", "LOCAL", "DATA")
+    equal(expected.count("\n"), 60 * 501 + 1, "how many differences")
+    ended = 0
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for delay in (0.01, 0.02, 0.05, 0.1):
+            client = subprocess.Popen([h.program, "-s", point, "diff", "LOCAL", "DATA"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            time.sleep(delay)
+            client.send_signal(signal_number)
+            out, said = client.communicate(timeout=60)
+            if client.returncode == 1:
+                check("diff was interrupted" in said and not out, said)
+                ended += 1
+    check(ended > 0, "none was interrupted")
+    # More results that nobody reads than are kept.
+    for _ in range(12):
+        fd = os.open(point, os.O_RDONLY)
+        try:
+            request = bytearray(520)
+            request[:5], request[256:260] = b"LOCAL", b"DATA"
+            fcntl.ioctl(fd, ioc(520, 0xf5, 0x48), request)
+        finally:
+            os.close(fd)
+    equal(h("-s", point, "diff", "LOCAL", "DATA"), expected, "differences afterwards")
+    h("bulkfree", point)
+    h("snapshot", point, "snap")
+    client = subprocess.Popen([h.program, "-s", point, "diff", "LOCAL", "DATA"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(0.02)
+    os.kill(t.server(), signal.SIGKILL)
+    out, said = client.communicate(timeout=10)
+    check(client.returncode == 0 or "the server of the mount has ended" in said, said)
+    subprocess.run(["umount", "-l", point], check=True)
+    t.fsck(image)
+    equal(h("-s", image, "diff", "LOCAL", "DATA"), expected, "differences after the server's death")
 
 
 # ---- which filesystem ----

@@ -1,0 +1,97 @@
+/* See watch.h. */
+#include "watch.h"
+
+#include <signal.h>
+#include <time.h>
+
+static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
+
+#define CAUGHT (sizeof(caught) / sizeof(caught[0]))
+
+static struct sigaction before[CAUGHT];
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal_number)
+{
+	(void)signal_number;
+	interrupted = 1;
+}
+
+void catch_signals(void)
+{
+	struct sigaction act = {.sa_handler = on_signal}; /* no SA_RESTART */
+
+	for (size_t i = 0; i < CAUGHT; i++)
+		sigaction(caught[i], &act, &before[i]);
+}
+
+void release_signals(void)
+{
+	for (size_t i = 0; i < CAUGHT; i++)
+		sigaction(caught[i], &before[i], NULL);
+}
+
+static void show(struct watch *w, uint64_t bytes, uint64_t expected)
+{
+	/* Where less is expected than was met, it is not known. */
+	progress_update(w->progress, w->what, bytes, expected > bytes ? expected : 0);
+}
+
+static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
+{
+	show(user, bytes, expected);
+	return !interrupted;
+}
+
+static void *ask_server(void *user)
+{
+	struct watch *w = user;
+	struct hammer2_ioc_status status;
+
+	while (!atomic_load(&w->done)) {
+		struct timespec pause = {.tv_nsec = 200000000};
+
+		if (admin_status(w->admin, &status) == 0 && status.scan_expected_bytes)
+			show(w, status.scan_bytes, status.scan_expected_bytes);
+		nanosleep(&pause, NULL);
+	}
+	return NULL;
+}
+
+static int start_thread(struct watch *watch)
+{
+	sigset_t all, old;
+	int err;
+
+	/* The signals are for the thread that is in the ioctl. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	err = pthread_create(&watch->thread, NULL, ask_server, watch);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -err;
+}
+
+int watch_start(struct watch *watch, struct admin *admin, const char *what)
+{
+	int err = 0;
+
+	watch->options = (struct h2_pass_options){.progress = goes_on, .user = watch};
+	watch->admin = admin;
+	watch->what = what;
+	watch->progress = progress_new();
+	atomic_init(&watch->done, false);
+	if (admin_is_mounted(admin))
+		err = start_thread(watch);
+	if (err)
+		progress_free(watch->progress);
+	return err;
+}
+
+void watch_stop(struct watch *watch)
+{
+	if (admin_is_mounted(watch->admin)) {
+		atomic_store(&watch->done, true);
+		pthread_join(watch->thread, NULL);
+	}
+	progress_free(watch->progress);
+}

@@ -1,0 +1,1 @@
+../../../include/hammer2/diff.h
