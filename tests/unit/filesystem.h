@@ -17,6 +17,7 @@ struct volume {
 	struct h2_fs *fs;
 	bool pack; /* what has become free is used again as soon as it can be */
 	size_t dirty_bytes, cache_bytes; /* of struct h2_fs_options */
+	unsigned commit_seconds;         /* likewise */
 	unsigned findings;
 	bool altered; /* the test has altered header copies: only the newest has to be sound */
 };
@@ -28,6 +29,7 @@ static inline void open_fs(struct volume *v)
 		.pack = v->pack,
 		.dirty_bytes = v->dirty_bytes,
 		.cache_bytes = v->cache_bytes,
+		.commit_seconds = v->commit_seconds,
 	};
 
 	disks_open(&v->disks);
