@@ -605,9 +605,9 @@ static void settle(struct history *h)
 		some_ending(h);
 	join_scanner(h);
 	let_go(h);
-	commit_all_copies(h);
 	do {
 		assert_int_equal(h2_fs_bulkfree(h->v.fs, NULL, &result), 0);
+		commit_all_copies(h);
 		sum.freed_bytes += result.freed_bytes;
 		assert_in_range(++scans, 1, SCANS_MAX);
 	} while (result.freed_bytes > 0);
