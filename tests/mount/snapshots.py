@@ -37,9 +37,9 @@ WRITERS = 3
 SNAPSHOTS = 200
 ROUND = 40                # snapshots until the server is killed
 PAGE = 4096
-SLOT = 24 * PAGE          # of contents of a file with a record
+SLOT = 10 * PAGE          # of contents of a file with a record
 SLOTS_AT = 16 * PAGE
-LOOSE_WORDS = 32768       # of the file without order
+LOOSE_WORDS = 8192       # of the file without order
 FILES = ("mapped", "written", "renamed", "loose")
 RECORD = struct.Struct("<Q")
 
@@ -395,6 +395,8 @@ class Test:
         finally:
             copy.clean()
         self.taken += 1
+        if self.taken % 20 == 0:
+            print(f"     {self.taken} taken", flush=True)
 
     def compare(self, when):
         for label, wanted in self.digests.items():
@@ -506,7 +508,7 @@ class Test:
 
 def snapshots(folder, build, count, seed):
     print(f"     --seed {seed}")
-    volume = Volume("v", folder, build, [max(96, 8 * count) << 20])
+    volume = Volume("v", folder, build, [max(64, 2 * count) << 20])
     try:
         test = Test(volume, count, seed)
         test.run()
