@@ -280,7 +280,7 @@ def verify(tree, least, most):
 # ---- volumes ----
 
 class Copy(Volume):
-    """What a power failure would leave: a copy of the file of a volume whose server stands still."""
+    """What a power failure would leave: a copy of the volume while its server stands still."""
 
     def __init__(self, volume, label):
         self.name = "copy"

@@ -2,8 +2,8 @@
 """
 Space that comes back through the kernel, without any command.
 
-Writing: several times as much as is free goes into one file, in a loop of rewriting it and of ways to
-give back what it holds; a file that nobody can name, or one with a name; beside nothing, or beside
+Writing: several times as much as is free goes into one file, in a loop of rewriting it and of ways
+to give back what it holds; a file that nobody can name, or one with a name; beside nothing, or beside
 a file that takes most of the volume. Nothing may meet ENOSPC. What is written is random, so that
 neither compression nor deduplication help.
 
