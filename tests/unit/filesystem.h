@@ -18,6 +18,7 @@ struct volume {
 	bool pack; /* what has become free is used again as soon as it can be */
 	size_t dirty_bytes, cache_bytes; /* of struct h2_fs_options */
 	bool discard;                    /* likewise */
+	unsigned commit_seconds;         /* likewise */
 	unsigned findings;
 	bool altered; /* the test has altered header copies: only the newest has to be sound */
 };
@@ -30,6 +31,7 @@ static inline void open_fs(struct volume *v)
 		.dirty_bytes = v->dirty_bytes,
 		.cache_bytes = v->cache_bytes,
 		.discard = v->discard,
+		.commit_seconds = v->commit_seconds,
 	};
 
 	disks_open(&v->disks);

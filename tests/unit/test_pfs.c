@@ -180,6 +180,25 @@ static void a_deleted_pfs_is_gone_and_its_storage_comes_back(void **state)
 	expect(v, "DATA", "file", 1000, 10);
 }
 
+/* Counting knows its blocks, but nobody tells it one by one that they are gone. */
+static void what_was_written_and_deleted_in_one_mount_comes_back(void **state)
+{
+	struct volume *v = *state;
+	struct h2_bulkfree_result result;
+	uint64_t before;
+
+	make_volume(v, 64 * MIB);
+	before = free_bytes(v);
+	assert_int_equal(h2_pfs_create(v->fs, "new", NULL), 0);
+	put(v, "new", "file", 1, 200);
+	put(v, "DATA", "file", 1000, 10);
+	assert_int_equal(h2_pfs_delete(v->fs, "new"), 0);
+	assert_int_equal(h2_fs_bulkfree(v->fs, NULL, &result), 0);
+	assert_true(result.freed_bytes >= 200 * CHUNK);
+	assert_true(free_bytes(v) + MIB + 10 * CHUNK >= before);
+	expect(v, "DATA", "file", 1000, 10);
+}
+
 static void a_pfs_in_use_and_the_last_one_stay(void **state)
 {
 	struct volume *v = *state;
@@ -540,6 +559,7 @@ int main(void)
 		PFS_TEST(nothing_happens_on_a_filesystem_for_reading),
 		PFS_TEST(there_can_be_many),
 		PFS_TEST(a_deleted_pfs_is_gone_and_its_storage_comes_back),
+		PFS_TEST(what_was_written_and_deleted_in_one_mount_comes_back),
 		PFS_TEST(a_pfs_in_use_and_the_last_one_stay),
 		PFS_TEST(a_snapshot_can_be_deleted_on_a_full_volume),
 		PFS_TEST(a_renamed_pfs_has_what_it_had),
