@@ -34,7 +34,8 @@
 #define STOP_PATIENCE_MS 1000 /* how long open files may keep a mount after SIGTERM */
 #define TICK_MS 1000
 #define COMMIT_SECONDS_DEFAULT 5
-#define CACHE_DEFAULT_MAX ((size_t)1 << 30)
+#define CACHE_DEFAULT_MAX ((size_t)2 << 30)
+#define CACHE_DIVISOR 12u
 #define ENDING_PATIENCE_MS 5000 /* how long a new mount waits for one that is just ending */
 
 /* A connection that is closed when a session's changes are on the volumes. */
@@ -151,13 +152,13 @@ static int open_volumes(struct server *s, const struct options *o, struct contro
 }
 
 /*
- * A thirty-second of the machine's memory: what a directory of a million names needs is then in
+ * A twelfth of the machine's memory: what a directory of a million names needs is then in
  * memory on common machines.
  */
 static size_t default_cache_bytes(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
-	uint64_t bytes = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size / 32 : 0;
+	uint64_t bytes = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size / CACHE_DIVISOR : 0;
 
 	if (bytes < H2_CACHE_DEFAULT)
 		return H2_CACHE_DEFAULT;

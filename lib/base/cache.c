@@ -1,10 +1,14 @@
 /*
  * The object cache; see cache.h.
  *
- * A shard has a chained hash table that grows with its objects, and a list of the unreferenced
- * ones, oldest first. Invariant: an object is on the list exactly if it is hashed and has no
- * references; an object that is not hashed belongs to whoever refers to it and dies with the last
- * reference.
+ * A shard has a chained hash table that grows with its objects, and a list of those that may be dropped,
+ * oldest first. Finding an object leaves the list alone: its neighbours there would have to be brought
+ * into the processor's cache, and that is most of what finding costs. Instead it is marked, and when its
+ * turn to be dropped comes it gets another one, at the end of the list; one that is in use then leaves the
+ * list until the last reference is given back.
+ *
+ * Invariants: an object without references is on the list exactly if it is hashed; one that is not hashed
+ * is not on the list, belongs to whoever refers to it, and dies with the last reference.
  */
 #include "cache.h"
 
@@ -24,7 +28,7 @@ struct shard {
 	size_t object_count;
 	size_t bytes;         /* of all hashed objects */
 	size_t idle_bytes;    /* of the hashed objects without references */
-	struct h2_cached lru; /* head: lru_next is the oldest */
+	struct h2_cached lru; /* head: lru_next is the first to go */
 	uint64_t hits, misses;
 };
 
@@ -57,12 +61,11 @@ static struct h2_cached **bucket_of(struct shard *s, uint64_t hash)
 	return &s->buckets[(hash / SHARDS) & (s->bucket_count - 1)];
 }
 
-static void lru_remove_locked(struct shard *s, struct h2_cached *obj)
+static void lru_remove_locked(struct h2_cached *obj)
 {
 	obj->lru_prev->lru_next = obj->lru_next;
 	obj->lru_next->lru_prev = obj->lru_prev;
 	obj->lru_prev = obj->lru_next = NULL;
-	s->idle_bytes -= obj->size_bytes;
 }
 
 static void lru_append_locked(struct shard *s, struct h2_cached *obj)
@@ -71,13 +74,13 @@ static void lru_append_locked(struct shard *s, struct h2_cached *obj)
 	obj->lru_next = &s->lru;
 	s->lru.lru_prev->lru_next = obj;
 	s->lru.lru_prev = obj;
-	s->idle_bytes += obj->size_bytes;
 }
 
 static void ref_locked(struct shard *s, struct h2_cached *obj)
 {
+	obj->used_again = true;
 	if (obj->refs++ == 0)
-		lru_remove_locked(s, obj);
+		s->idle_bytes -= obj->size_bytes;
 }
 
 static struct h2_cached *find_locked(struct shard *s, uint64_t hash, const struct h2_cache_key *key)
@@ -98,6 +101,10 @@ static void unhash_locked(struct shard *s, struct h2_cached *obj)
 	*link = obj->hash_next;
 	obj->hash_next = NULL;
 	obj->hashed = false;
+	if (obj->lru_next)
+		lru_remove_locked(obj);
+	if (obj->refs == 0)
+		s->idle_bytes -= obj->size_bytes;
 	s->object_count--;
 	s->bytes -= obj->size_bytes;
 }
@@ -138,10 +145,17 @@ static struct h2_cached *evict_locked(struct shard *s, size_t limit_bytes)
 		struct h2_cached *obj = s->lru.lru_next;
 
 		assert(obj != &s->lru);
-		lru_remove_locked(s, obj);
-		unhash_locked(s, obj);
-		obj->hash_next = victims;
-		victims = obj;
+		if (obj->refs > 0) {
+			lru_remove_locked(obj);
+		} else if (obj->used_again) {
+			obj->used_again = false;
+			lru_remove_locked(obj);
+			lru_append_locked(s, obj);
+		} else {
+			unhash_locked(s, obj);
+			obj->hash_next = victims;
+			victims = obj;
+		}
 	}
 	return victims;
 }
@@ -229,16 +243,16 @@ struct h2_cached *h2_cache_insert(struct h2_cache *cache, struct h2_cached *obj,
 		return other;
 	}
 	if (other) {
-		if (other->refs == 0) {
-			lru_remove_locked(s, other);
+		if (other->refs == 0)
 			loser = other;
-		}
 		unhash_locked(s, other);
 	}
-	if (s->object_count >= s->bucket_count)
+	if (s->object_count >= s->bucket_count / 2)
 		grow_locked(s);
 	obj->refs = 1;
 	obj->hashed = true;
+	obj->used_again = false;
+	obj->lru_prev = obj->lru_next = NULL;
 	obj->hash_next = *bucket_of(s, hash);
 	*bucket_of(s, hash) = obj;
 	s->object_count++;
@@ -273,7 +287,9 @@ void h2_cache_put(struct h2_cache *cache, struct h2_cached *obj)
 	assert(obj->refs > 0);
 	if (--obj->refs == 0) {
 		if (obj->hashed) {
-			lru_append_locked(s, obj);
+			s->idle_bytes += obj->size_bytes;
+			if (!obj->lru_next)
+				lru_append_locked(s, obj);
 			victims = evict_locked(s, cache->limit_bytes);
 		} else {
 			obj->hash_next = NULL;

@@ -2,8 +2,9 @@
  * A cache of objects that can be made again at any time, with a bound on their bytes.
  *
  * An object is embedded in its owner's structure, is found by (kind, a, b), and stays in memory
- * while anyone holds a reference. Objects without references are kept in least-recently-used
- * order and dropped, oldest first, when their bytes pass the limit; referenced ones may pass it.
+ * while anyone holds a reference. Objects without references are dropped when their bytes pass the limit,
+ * first those that were not found again since they were entered, or since this was last looked at, the
+ * oldest of them first; referenced ones may pass the limit.
  * The cache is divided into shards, each with a lock of its own, so that readers on different
  * threads rarely meet.
  *
@@ -32,9 +33,10 @@ struct h2_cached {
 
 	/* under the shard's lock */
 	struct h2_cached *hash_next;
-	struct h2_cached *lru_prev, *lru_next;
+	struct h2_cached *lru_prev, *lru_next; /* NULL: not on the list */
 	uint32_t refs;
 	bool hashed;
+	bool used_again;
 };
 
 struct h2_cache_stats {

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define GUESS_MIN 16u /* entries from which on h2_array_find() guesses */
+
 /* Last key of a range; hostile keybits and keys must not overflow. */
 static uint64_t range_last(const struct h2d_blockref *d)
 {
@@ -67,6 +69,38 @@ void h2_array_init(struct h2_array *array, const struct h2d_blockref *refs, unsi
 	}
 }
 
+/*
+ * Narrow [*low, *high), all of a disjoint array, around where key would be if the entries' keys were
+ * spread evenly: an entry that is looked at is likely to be a wait for memory.
+ */
+static void narrow(const struct h2_array *array, uint64_t key, unsigned *low, unsigned *high)
+{
+	const struct h2_array_entry *e = array->entries;
+	uint64_t first = e[0].lo, step = (e[array->count - 1].lo - first) / array->count + 1;
+	uint64_t guess = key > first ? (key - first) / step : 0;
+	unsigned at = guess < array->count ? (unsigned)guess : array->count - 1;
+
+	if (e[at].hi < key) {
+		*low = at + 1;
+		for (unsigned span = 4; span < *high - at; span *= 4) {
+			if (e[at + span].hi >= key) {
+				*high = at + span;
+				break;
+			}
+			*low = at + span + 1;
+		}
+	} else {
+		*high = at;
+		for (unsigned span = 4; span <= at; span *= 4) {
+			if (e[at - span].hi < key) {
+				*low = at - span + 1;
+				break;
+			}
+			*high = at - span;
+		}
+	}
+}
+
 unsigned h2_array_find(const struct h2_array *array, uint64_t key)
 {
 	unsigned low = 0, high = array->count;
@@ -76,6 +110,9 @@ unsigned h2_array_find(const struct h2_array *array, uint64_t key)
 			low++;
 		return low;
 	}
+	/* Keys are spread evenly, as a rule: hashes are, and numbers that follow each other. */
+	if (high >= GUESS_MIN)
+		narrow(array, key, &low, &high);
 	while (low < high) {
 		unsigned mid = (low + high) / 2;
 
