@@ -153,6 +153,7 @@ int fill_entry(const struct ops_view *view, struct h2_inode *inode, uint64_t bas
 	if (view->nodes && !nodes_add(view->nodes, entry->attr.st_ino))
 		return -ENOMEM;
 	entry->ino = entry->attr.st_ino;
+	entry->generation = base ? snapdir_generation(view->snapdir) : 0;
 	entry->attr_timeout = entry->entry_timeout = seconds_of(base);
 	return 0;
 }

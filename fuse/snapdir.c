@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 struct slot { /* a snapshot in one state */
@@ -24,6 +25,7 @@ struct snapdir {
 	struct h2_fs *fs;
 	char *name;
 	int64_t time;
+	uint32_t generation;
 	bool keep_open;
 
 	pthread_mutex_t lock; /* nothing is called under it */
@@ -41,6 +43,9 @@ struct snapdir *snapdir_new(struct h2_fs *fs, const char *name)
 	pthread_mutex_init(&dir->lock, NULL);
 	dir->fs = fs;
 	dir->time = (int64_t)time(NULL);
+	if (getrandom(&dir->generation, sizeof(dir->generation), 0) != sizeof(dir->generation))
+		dir->generation = (uint32_t)dir->time;
+	dir->generation |= 1;
 	dir->keep_open = h2_fs_write_state(fs) == -EROFS;
 	dir->name = strdup(name);
 	if (!dir->name) {
@@ -72,6 +77,11 @@ const char *snapdir_name(const struct snapdir *dir)
 int64_t snapdir_time(const struct snapdir *dir)
 {
 	return dir->time;
+}
+
+uint32_t snapdir_generation(const struct snapdir *dir)
+{
+	return dir->generation;
 }
 
 static bool is_snapshot(const struct h2_pfs_info *info)

@@ -42,6 +42,12 @@ const char *snapdir_name(const struct snapdir *dir);
 int64_t snapdir_time(const struct snapdir *dir);
 
 /*
+ * What tells its nodes from those of another mount, which has the same numbers for other snapshots: a
+ * file handle of that one (NFS) must lead nowhere. Not 0.
+ */
+uint32_t snapdir_generation(const struct snapdir *dir);
+
+/*
  * The snapshot with a label: *base receives what its nodes have, and *root its root inode, with a
  * reference. Returns 0; -ENOENT: there is none; -EMFILE: it has been looked up in too many states; or an
  * error of reading it.

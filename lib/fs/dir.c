@@ -147,6 +147,38 @@ int h2_dir_is_empty(struct h2_inode *dir)
 	return err == 1 ? 1 : err < 0 ? err : 0;
 }
 
+static bool leads_to(struct h2_inode *dir, const struct h2_blockref *ref, uint64_t inum, int *err)
+{
+	struct h2_dirent ent;
+
+	if (ref->type == H2_BLOCKREF_DIRENT)
+		return ref->dirent_inum == inum;
+	*err = read_entry(dir, ref, &ent);
+	return !*err && ent.inum == inum;
+}
+
+int h2_dir_leads_to(struct h2_inode *dir, uint64_t inum)
+{
+	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);
+	struct h2_cursor cursor;
+	struct h2_blockref ref;
+	bool found = false;
+	int err, damage = 0;
+
+	h2_tree_lock_read(dir);
+	h2_cursor_init(&cursor, h2_inode_blocks(dir), &where, h2_inode_tree_kind(dir), &dir->u.root,
+		       H2_KEY_VISIBLE, UINT64_MAX);
+	while (!found && (err = h2_cursor_next(&cursor, &ref)) != 1) {
+		if (!err)
+			found = leads_to(dir, &ref, inum, &err);
+		if (err && !damage)
+			damage = err;
+	}
+	h2_cursor_fini(&cursor);
+	h2_tree_unlock(dir);
+	return found ? 1 : damage;
+}
+
 int h2_dirent_find(struct h2_inode *dir, const struct h2_dirent *ent, struct h2_inode **inodep)
 {
 	struct h2_where where = h2_where_inode(dir->pfs, dir->meta.inum);

@@ -301,6 +301,9 @@ unsigned h2_metadata_check(unsigned methods);
 int h2_dir_find(struct h2_inode *dir, const char *name, size_t name_len, struct h2_dirent *ent);
 int h2_dir_is_empty(struct h2_inode *dir);
 
+/* Whether a directory has a name for an inode: 1; 0; an error where damage may hide it. */
+int h2_dir_leads_to(struct h2_inode *dir, uint64_t inum);
+
 /*
  * What the leaf of a directory's tree says, a DIRENT or a legacy inode (MF 7.6), whose attributes
  * *legacy receives; it may be NULL. Returns 0; a damage error, also for a name that cannot be. No

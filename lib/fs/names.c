@@ -691,22 +691,40 @@ static int destroy_nameless(struct h2_inode *inode)
 	return 0;
 }
 
+/*
+ * Returns 0; -EEXIST: the directory that it says it is in has a name for it; or that cannot be told for
+ * now. What damage hides in that directory is no name.
+ */
+static int check_nameless(struct h2_inode *inode)
+{
+	struct h2_inode *dir;
+	int err = h2_inode_find(inode->pfs, inode->meta.iparent, &dir);
+
+	if (!err) {
+		lock(dir);
+		err = is_dir(dir) ? h2_dir_leads_to(dir, inode->meta.inum) : 0;
+		unlock(dir);
+		h2_inode_put(dir);
+	}
+	return err > 0 ? -EEXIST : err == -ENOMEM || err == -EIO ? err : 0;
+}
+
 int h2_destroy_inode(struct h2_pfs *pfs, uint64_t inum)
 {
 	struct h2_inode *inode = NULL;
-	char name[H2_NAME_MAX + 2];
 	int err;
 
 	if (inum <= H2_INUM_ROOT)
 		return -EPERM;
-	err = h2_inode_path(pfs, inum, name, sizeof(name));
-	if (err == 0 || err == -ERANGE)
-		return -EEXIST;
 	err = begin(pfs, true);
 	if (err)
 		return err;
 	err = h2_inode_find(pfs, inum, &inode);
-	if (!err) {
+	if (!err)
+		err = check_nameless(inode);
+	if (inode && err) {
+		h2_inode_put(inode);
+	} else if (!err) {
 		lock(inode);
 		err = destroy_nameless(inode);
 		unlock(inode);

@@ -433,8 +433,11 @@ static int run(struct copy *c, const char *label, const struct h2_pfs_ids *ids)
 		err = copy_directory(c);
 	if (!err)
 		err = h2_pfs_enter(fs, label, ids, &c->state);
-	if (err && c->written > 0)
+	if (err && c->written > 0) {
 		h2_space_lose(fs->space, c->written);
+		/* Nobody drops it block by block: a scan spares what is counted as in use. */
+		h2_space_share_all(fs->space);
+	}
 	h2_tree_clean(&c->root, &c->branch_bytes);
 	h2_set_clear(&c->dirs);
 	free(c->names);

@@ -82,6 +82,7 @@ struct h2_space {
 	uint64_t lost_bytes, waiting_bytes;
 	bool scanning;
 	bool scan_failed; /* no memory to remember what is young */
+	uint64_t lost_before; /* the scan: it is still lost if nothing comes of that */
 	struct cursor cursors[CLASSES];
 	struct run *runs; /* by tid */
 	size_t run_first, run_count, run_room;
@@ -876,6 +877,7 @@ void h2_space_scan_begin(struct h2_space *space)
 	assert(!space->scanning);
 	space->scanning = true;
 	space->scan_failed = false;
+	space->lost_before = space->lost_bytes;
 	space->lost_bytes = 0;
 	h2_mutex_unlock(&space->lock);
 }
@@ -966,6 +968,8 @@ int h2_space_scan_end(struct h2_space *space, uint64_t tid, h2_space_reached_fn 
 	if (reached && !space->scan_failed)
 		sweep(space, tid, reached, user, bytes);
 	err = space->scan_failed ? -ENOMEM : 0;
+	if (!reached || err)
+		space->lost_bytes += space->lost_before;
 	space->scanning = false;
 	for (unsigned i = 0; i < ZONE_BUCKETS; i++) {
 		for (struct zone *z = space->buckets[i]; z; z = z->next) {

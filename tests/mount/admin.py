@@ -7,6 +7,7 @@ Needs root and /dev/fuse. Ends with "N passed, N failed, N skipped"; exits with 
 with 77 (skipped, for meson) if nothing could be run.
 """
 
+import ctypes
 import errno
 import fcntl
 import json
@@ -329,6 +330,47 @@ def test_snapdir(t):
         t.refused(1, "is not valid", image + "@DATA", t.point(), "-o", f"snapdir={bad}")
     t.fsck(image)
 
+
+
+def test_handles_of_snapshots(t):
+    """A file handle into a snapshot leads there, and after mounting again nowhere: not into another."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    class Handle(ctypes.Structure):
+        _fields_ = [("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("data", ctypes.c_char * 128)]
+
+    def opened(point, handle):
+        root = os.open(point, os.O_RDONLY)
+        try:
+            fd = libc.open_by_handle_at(root, ctypes.byref(handle), os.O_RDONLY)
+            err = ctypes.get_errno()
+        finally:
+            os.close(root)
+        if fd < 0 and err == errno.EPERM:
+            raise Skip("open_by_handle_at is not permitted here")
+        if fd < 0:
+            raise OSError(err, os.strerror(err))
+        with os.fdopen(fd) as f:
+            return f.read()
+
+    h = Tool(t)
+    image = t.volume("handles", "-L", "DATA", size="256M")
+    point = t.mount_on(t.point(), image + "@DATA", "-o", "snapdir=.snapshots")
+    for label in ("first", "second"):
+        write(point + "/file", label)
+        h("snapshot", point, label)
+    handle, mount_id = Handle(bytes=128), ctypes.c_int()
+    if libc.name_to_handle_at(-100, (point + "/.snapshots/first/file").encode(), ctypes.byref(handle),
+                              ctypes.byref(mount_id), 0):
+        raise Skip("name_to_handle_at: " + os.strerror(ctypes.get_errno()))
+    equal(opened(point, handle), "first", "by its handle")
+    t.umount(point)
+    t.gone()
+    t.mount_on(point, image + "@DATA", "-o", "snapdir=.snapshots")
+    equal(read(point + "/.snapshots/second/file"), "second", "the other one, which comes first now")
+    raises(errno.ESTALE, "a handle of the mount before", opened, point, handle)
+    t.umount(point)
+    t.fsck(image)
 
 
 def test_snapshot_of_a_directory(t):

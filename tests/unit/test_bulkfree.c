@@ -181,6 +181,7 @@ static void interrupted_run_frees_nothing_and_the_next_one_all(void **state)
 	struct h2_pass_options options = {.progress = stop_at_once};
 	struct fixture *f = *state;
 	struct h2_bulkfree_result result;
+	struct h2_fs_stats stats;
 
 	open_for_writing(f);
 	for (unsigned i = 0; i < 2000; i++) {
@@ -192,8 +193,11 @@ static void interrupted_run_frees_nothing_and_the_next_one_all(void **state)
 	make_file(f, "goes", 100, 20);
 	open_written(f);
 	unlink_name(f, "goes");
+	assert_int_equal(h2_fs_sync(f->fs), 0);
 	assert_int_equal(h2_fs_bulkfree(f->fs, &options, &result), -EINTR);
 	assert_int_equal(result.freed_bytes, 0);
+	h2_fs_get_stats(f->fs, &stats);
+	assert_true(stats.lost_bytes >= 20 * MIB);
 	assert_int_equal(h2_fs_bulkfree(f->fs, NULL, &result), 0);
 	assert_true(result.freed_bytes >= 20 * MIB);
 	expect_sound(f);

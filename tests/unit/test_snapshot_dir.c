@@ -443,6 +443,44 @@ static void what_fails_leaves_nothing(void **state)
 	assert_int_equal(count_pfs(v), 3);
 }
 
+/* What one that came to nothing had written comes back by bulk free. */
+static void what_was_written_in_vain_comes_back(void **state)
+{
+	struct volume *v = *state;
+	unsigned calls = 10;
+	struct h2_pass_options options = {.progress = stop_at, .user = &calls};
+	struct h2_fs_stats before, after;
+	struct h2_bulkfree_result result;
+	struct h2_inode *dir;
+	struct h2_pfs *pfs;
+	char name[32];
+
+	make_volume(v, 256 * MIB);
+	pfs = open_pfs(v, "DATA");
+	make_dir(pfs, "/", "dir");
+	make_file(pfs, "/", "first", "x");
+	for (unsigned i = 0; i < 1500; i++) {
+		snprintf(name, sizeof(name), "file-%u", i);
+		make_file(pfs, "/dir", name, name);
+		link_file(pfs, i % 2 ? "/first" : "/dir/file-0", "/", name);
+	}
+	assert_int_equal(h2_fs_sync(v->fs), 0);
+	assert_int_equal(h2_fs_bulkfree(v->fs, NULL, NULL), 0);
+	assert_int_equal(h2_fs_bulkfree(v->fs, NULL, &result), 0);
+	h2_fs_get_stats(v->fs, &before);
+	for (unsigned i = 0; i < 10; i++) {
+		calls = 10;
+		dir = look_up(pfs, "/dir");
+		assert_int_equal(h2_pfs_snapshot_directory(dir, "new", NULL, &options), -EINTR);
+		h2_inode_put(dir);
+	}
+	h2_pfs_put(pfs);
+	assert_int_equal(h2_fs_bulkfree(v->fs, NULL, NULL), 0);
+	assert_int_equal(h2_fs_bulkfree(v->fs, NULL, &result), 0);
+	h2_fs_get_stats(v->fs, &after);
+	assert_true(after.free_bytes + 256 * 1024 >= before.free_bytes);
+}
+
 /* On a full filesystem it is refused, and the room that it took comes back. */
 static void without_room_it_is_refused(void **state)
 {
@@ -557,6 +595,7 @@ int main(void)
 		TEST(large_directories_and_deep_ones),
 		TEST(the_origin_cannot_harm_it),
 		TEST(what_fails_leaves_nothing),
+		TEST(what_was_written_in_vain_comes_back),
 		TEST(without_room_it_is_refused),
 		TEST(it_is_of_one_moment),
 	};

@@ -735,6 +735,32 @@ static void changes_meanwhile_do_not_show(void **state)
 
 /* ---- failures ---- */
 
+/* What waits for bulk free is known afterwards as it was before. */
+static void what_was_lost_is_not_forgotten(void **state)
+{
+	struct volume *v = *state;
+	struct h2_fs_stats before, after;
+	struct h2_inode *root;
+	struct h2_pfs *pfs;
+
+	make_volume(v, 256 * MIB);
+	put(v, "DATA", "goes", 1, 200);
+	close_fs(v);
+	open_fs(v);
+	assert_int_equal(h2_fs_bulkfree(v->fs, NULL, NULL), 0);
+	pfs = open_pfs(v, "DATA");
+	assert_int_equal(h2_inode_get(pfs, H2_INUM_ROOT, &root), 0);
+	assert_int_equal(h2_unlink(root, "goes", 4, NULL), 0);
+	h2_inode_put(root);
+	h2_pfs_put(pfs);
+	assert_int_equal(h2_fs_sync(v->fs), 0);
+	h2_fs_get_stats(v->fs, &before);
+	assert_true(before.lost_bytes >= 200 * CHUNK);
+	h2_usage_free(measure(v));
+	h2_fs_get_stats(v->fs, &after);
+	assert_true(after.lost_bytes >= before.lost_bytes);
+}
+
 static void without_memory_nothing_is_told_and_nothing_is_left(void **state)
 {
 	struct volume *v = *state;
@@ -818,6 +844,7 @@ int main(void)
 		USAGE_TEST(fifty_snapshots_cost_two_walks),
 		USAGE_TEST(progress_ends_it_and_nothing_is_left),
 		USAGE_TEST(changes_meanwhile_do_not_show),
+		USAGE_TEST(what_was_lost_is_not_forgotten),
 		USAGE_TEST(without_memory_nothing_is_told_and_nothing_is_left),
 		USAGE_TEST(damage_is_an_error),
 	};
