@@ -334,7 +334,7 @@ static int snapshot_opened(struct admin *admin, const char *label)
 
 	admin_write_cached(admin);
 	strcpy(s.name, label);
-	return request(admin, HAMMER2IOC_PFS_SNAPSHOT_DIR, &s);
+	return signal_came() ? -EINTR : request(admin, HAMMER2IOC_PFS_SNAPSHOT_DIR, &s);
 }
 
 int admin_snapshot_directory(struct admin *admin, const char *origin, const char *dir,
@@ -350,8 +350,8 @@ int admin_snapshot_directory(struct admin *admin, const char *origin, const char
 	catch_signals();
 	err = admin_is_mounted(admin) ? snapshot_opened(admin, label)
 				      : snapshot_path(admin, origin, dir, label, &watch.options);
-	release_signals();
 	watch_stop(&watch);
+	release_signals();
 	return err;
 }
 
@@ -461,6 +461,21 @@ void admin_complain(const struct admin *admin, const char *what, const char *lab
 
 /* ---- the filesystem ---- */
 
+/* Growing itself is done in moments; what there is to watch is a pass that it waits for. */
+static int grow_mounted(struct admin *admin, struct hammer2_ioc_growfs *g)
+{
+	struct watch watch;
+	int err = watch_start(&watch, admin, "waiting");
+
+	if (err)
+		return err;
+	catch_signals();
+	err = request(admin, HAMMER2IOC_GROWFS, g);
+	watch_stop(&watch);
+	release_signals();
+	return err;
+}
+
 int admin_grow(struct admin *admin, uint64_t size, uint64_t *new_size, bool *modified)
 {
 	struct hammer2_ioc_growfs g = {.size = size};
@@ -468,13 +483,13 @@ int admin_grow(struct admin *admin, uint64_t size, uint64_t *new_size, bool *mod
 	int err;
 
 	if (admin_is_mounted(admin)) {
-		err = request(admin, HAMMER2IOC_GROWFS, &g);
+		err = grow_mounted(admin, &g);
 		*new_size = g.size;
 		*modified = g.modified;
 		return err;
 	}
 	before = h2_volumes_total_size(admin->target.volumes);
-	err = h2_fs_grow(admin->target.fs, size, new_size);
+	err = h2_fs_grow(admin->target.fs, size, NULL, new_size);
 	*modified = !err && *new_size != before;
 	return err;
 }

@@ -134,6 +134,8 @@ static int print_result(struct printer *printer, int fd, uint64_t number)
 
 	if (err)
 		return err == -ENOENT ? -EIO : err;
+	if (signal_came())
+		err = -EINTR;
 	for (size_t at = 0; at < size && !err; at += record)
 		err = print_record(printer, bytes + at, size - at, &record);
 	free(bytes);
@@ -155,7 +157,7 @@ static int diff_mounted(struct admin *admin, struct printer *printer)
 	if (err)
 		return err;
 	admin_write_cached(admin);
-	err = ioctl(admin->fd, HAMMER2IOC_DIFF, &d) < 0 ? -errno : 0;
+	err = signal_came() ? -EINTR : ioctl(admin->fd, HAMMER2IOC_DIFF, &d) < 0 ? -errno : 0;
 	watch_stop(&watch);
 	return err ? err : print_result(printer, admin->fd, d.result);
 }

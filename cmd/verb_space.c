@@ -207,13 +207,17 @@ static int grow_one(struct call *call, const char *name)
 	if (code != EXIT_DONE)
 		return code;
 	err = admin_grow(&admin, call->options.size, &size, &modified);
-	if (err)
+	if (err == -EINTR)
+		complain("%s: growfs was interrupted; nothing has changed", admin.name);
+	else if (err)
 		complain("%s: growfs: %s%s", admin.name, error_text(err),
 			 err == -EINVAL ? ": it can only grow, and not beyond its device"
 			 : err == -EOPNOTSUPP ? ": a filesystem of several volumes cannot grow"
 			 : err == -EPERM ? ": this needs root, or the user who mounted it"
 			 : err == -EROFS ? ": it is mounted for reading only"
-					 : "");
+			 : err == -ENOTCONN || err == -ECONNABORTED
+				 ? ": the server of the mount has ended; unmount it, and mount it again"
+				 : "");
 	else if (call->json)
 		json_growth(call->json, &admin, size, modified);
 	else if (!call->options.quiet && modified)
@@ -317,8 +321,8 @@ static int measure_mounted(struct admin *admin, struct h2_usage **usagep)
 	if (!err) {
 		catch_signals();
 		err = ioctl(admin->fd, HAMMER2IOC_USAGE, &u) < 0 ? -errno : 0;
-		release_signals();
 		watch_stop(&watch);
+		release_signals();
 	}
 	if (!err)
 		err = result_fetch(admin->fd, u.result, &bytes, &size);

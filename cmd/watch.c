@@ -8,6 +8,8 @@ static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
 
 #define CAUGHT (sizeof(caught) / sizeof(caught[0]))
 
+#define EVERY_NS 200000000 /* the server is asked */
+
 static struct sigaction before[CAUGHT];
 static volatile sig_atomic_t interrupted;
 
@@ -31,6 +33,11 @@ void release_signals(void)
 		sigaction(caught[i], &before[i], NULL);
 }
 
+bool signal_came(void)
+{
+	return interrupted;
+}
+
 static void show(struct watch *w, uint64_t bytes, uint64_t expected)
 {
 	/* Where less is expected than was met, it is not known. */
@@ -43,18 +50,30 @@ static bool goes_on(void *user, uint64_t bytes, uint64_t expected)
 	return !interrupted;
 }
 
+/* Whether it is done, after waiting for that for a while. */
+static bool is_done(struct watch *w)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += EVERY_NS;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	return sem_timedwait(&w->done, &until) == 0;
+}
+
 static void *ask_server(void *user)
 {
 	struct watch *w = user;
 	struct hammer2_ioc_status status;
 
-	while (!atomic_load(&w->done)) {
-		struct timespec pause = {.tv_nsec = 200000000};
-
+	do {
 		if (admin_status(w->admin, &status) == 0 && status.scan_expected_bytes)
 			show(w, status.scan_bytes, status.scan_expected_bytes);
-		nanosleep(&pause, NULL);
-	}
+		/* It may have come right in front of the ioctl, which then knows nothing of it. */
+		if (interrupted)
+			pthread_kill(w->caller, SIGTERM);
+	} while (!is_done(w));
 	return NULL;
 }
 
@@ -78,20 +97,24 @@ int watch_start(struct watch *watch, struct admin *admin, const char *what)
 	watch->options = (struct h2_pass_options){.progress = goes_on, .user = watch};
 	watch->admin = admin;
 	watch->what = what;
+	watch->caller = pthread_self();
 	watch->progress = progress_new();
-	atomic_init(&watch->done, false);
+	sem_init(&watch->done, 0, 0);
 	if (admin_is_mounted(admin))
 		err = start_thread(watch);
-	if (err)
+	if (err) {
 		progress_free(watch->progress);
+		sem_destroy(&watch->done);
+	}
 	return err;
 }
 
 void watch_stop(struct watch *watch)
 {
 	if (admin_is_mounted(watch->admin)) {
-		atomic_store(&watch->done, true);
+		sem_post(&watch->done);
 		pthread_join(watch->thread, NULL);
 	}
+	sem_destroy(&watch->done);
 	progress_free(watch->progress);
 }

@@ -6,7 +6,7 @@
 #define CMD_WATCH_H
 
 #include <pthread.h>
-#include <stdatomic.h>
+#include <semaphore.h>
 
 #include "admin.h"
 #include "progress.h"
@@ -18,16 +18,23 @@
 void catch_signals(void);
 void release_signals(void);
 
+/* Whether one has come: for what goes on between ioctls. */
+bool signal_came(void);
+
 struct watch {
 	struct h2_pass_options options; /* for a pass over volumes */
 	struct admin *admin;
 	const char *what; /* on the line */
 	struct progress *progress;
+	pthread_t caller;
 	pthread_t thread; /* that asks the server */
-	atomic_bool done;
+	sem_t done;
 };
 
-/* Returns 0, or the error of making a thread. The watch must stay where it is until watch_stop(). */
+/*
+ * Returns 0, or the error of making a thread. The watch must stay where it is until watch_stop(),
+ * which comes before release_signals().
+ */
 int watch_start(struct watch *watch, struct admin *admin, const char *what);
 void watch_stop(struct watch *watch);
 

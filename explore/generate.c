@@ -86,10 +86,13 @@ const char *const vocabulary[] = {
 	"release",
 	"snapshot / #/",
 	"snapshot #/ %/",
+	"snapshot-dir /A #/", /* a hard link leads elsewhere */
+	"snapshot-dir #/A %/",
 	"rollback / #/",
 	"delete #/",
 	"write #/A/bar 1000 70000 noise",
 	"unlink #/A/foo",
+	"write #/bar 1000 70000 noise",
 	"sync",
 	"remount",
 };
@@ -296,10 +299,12 @@ static void choose_attributes(struct generator *g, const struct model_paths *p, 
 	}
 }
 
-static void choose_pfs(struct generator *g, struct model *m, struct op *op)
+static void choose_pfs(struct generator *g, struct model *m, const struct model_paths *p,
+		       struct op *op)
 {
-	static const uint8_t kinds[] = {OP_SNAPSHOT, OP_SNAPSHOT, OP_SNAPSHOT, OP_DELETE,
-					OP_DELETE,   OP_ROLLBACK};
+	static const uint8_t kinds[] = {OP_SNAPSHOT,     OP_SNAPSHOT, OP_SNAPSHOT_DIR,
+					OP_SNAPSHOT_DIR, OP_DELETE,   OP_DELETE,
+					OP_ROLLBACK};
 	unsigned pfs;
 
 	op->kind = kinds[below(g, sizeof(kinds))];
@@ -309,7 +314,11 @@ static void choose_pfs(struct generator *g, struct model *m, struct op *op)
 	if (op->kind == OP_DELETE)
 		pfs = OP_PFS_SNAPSHOT + pfs % 2;
 	snprintf(op->path, sizeof(op->path), "%s/", op_pfs_prefixes[pfs]);
-	if (op->kind == OP_SNAPSHOT)
+	if (op->kind == OP_SNAPSHOT_DIR && one_in(g, 12))
+		any_object(g, p, op->path);
+	else if (op->kind == OP_SNAPSHOT_DIR)
+		any_dir(g, p, op->path);
+	if (op->kind == OP_SNAPSHOT || op->kind == OP_SNAPSHOT_DIR)
 		snprintf(op->path2, sizeof(op->path2), "%s/",
 			 op_pfs_prefixes[OP_PFS_SNAPSHOT + below(g, 2)]);
 	else if (op->kind == OP_ROLLBACK)
@@ -329,7 +338,7 @@ void generate(struct generator *g, struct model *m, struct op *op)
 		op->kind = one_in(g, 3) ? OP_RELEASE : OP_HOLD;
 		any_object(g, &paths, op->path);
 	} else if (one_in(g, 25)) {
-		choose_pfs(g, m, op);
+		choose_pfs(g, m, &paths, op);
 	} else if (paths.other_count < 3) {
 		op->kind = OP_CREATE;
 		any_name(g, &paths, op->path);

@@ -680,16 +680,19 @@ static struct inode *copy_dir(struct model *m, const struct inode *from, unsigne
 		dir->entries[dir->entry_count++] =
 			(struct entry){must_print("%s", from->entries[i].token), copy};
 		copy->refs++;
+		/* Names elsewhere do not count. */
+		copy->attr.nlink = copy->refs;
 		set_parent(copy, dir);
 	}
 	return dir;
 }
 
-static void copy_root(struct model *m, unsigned from, unsigned to)
+/* What is below a directory becomes a PFS. */
+static void copy_root(struct model *m, const struct inode *from, unsigned to)
 {
 	struct copies copies = {0};
 
-	m->roots[to] = copy_dir(m, m->roots[from], to, &copies);
+	m->roots[to] = copy_dir(m, from, to, &copies);
 	m->roots[to]->refs = 1;
 	free(copies.pairs);
 }
@@ -698,6 +701,8 @@ static int do_pfs(struct model *m, const struct op *op)
 {
 	const char *rest;
 	unsigned pfs = op_path_pfs(op->path, &rest), other = op_path_pfs(op->path2, &rest);
+	struct inode *dir;
+	int err;
 
 	let_go(m);
 	if (!m->roots[pfs])
@@ -706,15 +711,24 @@ static int do_pfs(struct model *m, const struct op *op)
 	case OP_SNAPSHOT:
 		if (m->roots[other])
 			return -EEXIST;
-		copy_root(m, pfs, other);
+		copy_root(m, m->roots[pfs], other);
 		return 0;
+	case OP_SNAPSHOT_DIR:
+		err = find_inode(m, op->path, &dir);
+		if (!err && !is_dir(dir))
+			err = -ENOTDIR;
+		if (!err && m->roots[other])
+			err = -EEXIST;
+		if (!err)
+			copy_root(m, dir, other);
+		return err;
 	case OP_ROLLBACK:
 		if (!m->roots[other])
 			return -ENOENT;
 		if (other == pfs)
 			return -EINVAL;
 		free_root(m, pfs);
-		copy_root(m, other, pfs);
+		copy_root(m, m->roots[other], pfs);
 		return 0;
 	default:
 		free_root(m, pfs);
@@ -761,6 +775,7 @@ int model_do(struct model *m, const struct op *op, uint64_t number, uint64_t don
 	case OP_HOLD:
 		return do_hold(m, op);
 	case OP_SNAPSHOT:
+	case OP_SNAPSHOT_DIR:
 	case OP_DELETE:
 	case OP_ROLLBACK:
 		return do_pfs(m, op);

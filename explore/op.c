@@ -29,9 +29,9 @@ static const struct {
 	[OP_CHOWN] = {"chown", "pnn"},      [OP_TIMES] = {"times", "pnn"},
 	[OP_FLAGS] = {"flags", "pn"},       [OP_METHODS] = {"methods", "pnn"},
 	[OP_HOLD] = {"hold", "p"},          [OP_RELEASE] = {"release", ""},
-	[OP_SNAPSHOT] = {"snapshot", "pq"}, [OP_DELETE] = {"delete", "p"},
-	[OP_ROLLBACK] = {"rollback", "pq"}, [OP_SYNC] = {"sync", ""},
-	[OP_REMOUNT] = {"remount", ""},
+	[OP_SNAPSHOT] = {"snapshot", "pq"}, [OP_SNAPSHOT_DIR] = {"snapshot-dir", "pq"},
+	[OP_DELETE] = {"delete", "p"},      [OP_ROLLBACK] = {"rollback", "pq"},
+	[OP_SYNC] = {"sync", ""},           [OP_REMOUNT] = {"remount", ""},
 };
 
 static const char *const data_names[DATA_KINDS] = {

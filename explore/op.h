@@ -6,9 +6,9 @@
  *   create /A/foo; write /A/foo 100 70000 noise; rename /A/foo /B/bar; sync
  *
  * Paths begin with "/" in the first PFS, with "@/" in the second one, and with "#/" and "%/" in
- * those that "snapshot" makes; "*" is what was held last, whether it has a name or not. A component
- * that begins with 'L' stands for a name of 100 bytes, which takes a block of its own (MF 7.1), and
- * one with 'X' for one of 255 bytes.
+ * those that "snapshot" and "snapshot-dir" make; "*" is what was held last, whether it has a name or
+ * not. A component that begins with 'L' stands for a name of 100 bytes, which takes a block of its
+ * own (MF 7.1), and one with 'X' for one of 255 bytes.
  */
 #ifndef EXPLORE_OP_H
 #define EXPLORE_OP_H
@@ -43,6 +43,7 @@ enum op_kind {
 	OP_HOLD,    /* keep a reference, also when the name goes */
 	OP_RELEASE, /* give all of them back */
 	OP_SNAPSHOT, /* of path's PFS, as path2's */
+	OP_SNAPSHOT_DIR, /* of what is below the directory at path, as path2's PFS */
 	OP_DELETE,   /* path's PFS */
 	OP_ROLLBACK, /* path's PFS to what path2's has */
 	OP_SYNC,

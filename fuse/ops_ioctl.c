@@ -495,9 +495,10 @@ static int emerg_mode(fuse_req_t req, fuse_ino_t ino, union argument *a)
 
 static int growfs(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
+	const struct h2_pass_options options = {.progress = ops_goes_on, .user = req};
 	const struct h2_volumes *volumes = h2_fs_volumes(fs_of(req));
 	uint64_t before = h2_volumes_total_size(volumes);
-	int err = h2_fs_grow(fs_of(req), a->growfs.size, &a->growfs.size);
+	int err = h2_fs_grow(fs_of(req), a->growfs.size, &options, &a->growfs.size);
 
 	(void)ino;
 	a->growfs.modified = h2_volumes_total_size(volumes) != before;

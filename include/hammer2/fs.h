@@ -94,8 +94,9 @@ struct h2_volumes *h2_fs_volumes(struct h2_fs *fs);
  */
 struct h2_pass_options {
 	/*
-	 * Called now and then with how many bytes of blocks were met, and about how many there are;
-	 * returns whether to go on: else the pass ends with -EINTR. May be NULL.
+	 * Called now and then with how many bytes of blocks were met, and about how many there are
+	 * (both 0 while it waits); returns whether to go on: else the pass ends with -EINTR. May be
+	 * NULL.
 	 */
 	bool (*progress)(void *user, uint64_t bytes, uint64_t bytes_expected);
 	void *user;

@@ -107,7 +107,7 @@ struct hammer2_ioc_volume_list2 {
 #define HAMMER2IOC_BULKFREE_SCAN _IOWR('h', 92, struct hammer2_ioc_bulkfree) /* EINTR */
 #define HAMMER2IOC_DESTROY _IOWR('h', 94, struct hammer2_ioc_destroy) /* ENOENT; EEXIST: not lost */
 #define HAMMER2IOC_EMERG_MODE _IOWR('h', 95, int32_t) /* does nothing: it is not needed */
-#define HAMMER2IOC_GROWFS _IOWR('h', 96, struct hammer2_ioc_growfs)
+#define HAMMER2IOC_GROWFS _IOWR('h', 96, struct hammer2_ioc_growfs) /* EINTR */
 #define HAMMER2IOC_VOLUME_LIST2 _IOWR('h', 197, struct hammer2_ioc_volume_list2)
 #define HAMMER2IOC_CIDPRUNE _IOWR('h', 240, uint8_t[128]) /* what is cached is read again */
 

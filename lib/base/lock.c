@@ -58,6 +58,17 @@ bool h2_mutex_try_lock(struct h2_mutex *m)
 	return true;
 }
 
+bool h2_mutex_timed_lock(struct h2_mutex *m, const struct timespec *until)
+{
+#ifndef NDEBUG
+	assert(held_ranks < rank_bit(m->rank));
+#endif
+	if (pthread_mutex_timedlock(&m->mutex, until) != 0)
+		return false;
+	note_held(m);
+	return true;
+}
+
 void h2_mutex_unlock(struct h2_mutex *m)
 {
 	assert(h2_mutex_held(m));

@@ -43,6 +43,9 @@ void h2_mutex_unlock(struct h2_mutex *m);
 /* Lock it if nobody holds it, and whatever the order is, since nobody waits. Returns whether. */
 bool h2_mutex_try_lock(struct h2_mutex *m);
 
+/* Lock it, waiting until a moment of CLOCK_REALTIME at most. Returns whether. */
+bool h2_mutex_timed_lock(struct h2_mutex *m, const struct timespec *until);
+
 /* Wait for cond, as pthread_cond_wait. The caller holds m. */
 void h2_mutex_wait(struct h2_mutex *m, pthread_cond_t *cond);
 

@@ -27,6 +27,7 @@
 #define THREAD_BYTES (UINT64_C(64) << 20) /* for the thread; on small volumes 1/64 of it */
 #define THREAD_BYTES_MIN (UINT64_C(1) << 20)
 #define FIRST_PAUSE 3 /* seconds; who mounts wants to read something first */
+#define TURN_NS 100000000 /* how often who waits for a scan is asked whether to go on */
 #define REST_FACTOR 10 /* the thread rests that many times as long as its last scan took */
 
 struct h2_bulkfree {
@@ -210,14 +211,39 @@ static int run(struct h2_fs *fs, const struct h2_pass_options *options,
 	return err;
 }
 
+/* Wait for the lock, as long as the caller wants to: who has it may take long. */
+static int take_turn(struct h2_bulkfree *b, const struct h2_pass_options *options)
+{
+	struct timespec until;
+
+	if (!options || !options->progress) {
+		h2_mutex_lock(&b->lock);
+		return 0;
+	}
+	for (;;) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += TURN_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		if (h2_mutex_timed_lock(&b->lock, &until))
+			return 0;
+		if (!options->progress(options->user, 0, 0))
+			return -EINTR;
+	}
+}
+
 int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_pass_options *options,
 		   struct h2_bulkfree_result *result)
 {
 	int err;
 
+	if (result)
+		*result = (struct h2_bulkfree_result){.blocks = 0};
 	if (!fs->txn)
 		return -EROFS;
-	h2_mutex_lock(&fs->bulkfree->lock);
+	err = take_turn(fs->bulkfree, options);
+	if (err)
+		return err;
 	err = run(fs, options, result);
 	h2_mutex_unlock(&fs->bulkfree->lock);
 	return err ? err : h2_txn_rotate(fs->txn);
@@ -313,12 +339,14 @@ static void *thread_main(void *user)
 	return NULL;
 }
 
-void h2_bulkfree_pause(struct h2_fs *fs)
+int h2_bulkfree_pause(struct h2_fs *fs, const struct h2_pass_options *options)
 {
 	struct h2_bulkfree *b = fs->bulkfree;
+	int err = take_turn(b, options);
 
-	h2_mutex_lock(&b->lock);
-	paused_by_us = b;
+	if (!err)
+		paused_by_us = b;
+	return err;
 }
 
 void h2_bulkfree_resume(struct h2_fs *fs)

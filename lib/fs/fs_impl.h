@@ -397,9 +397,10 @@ void h2_bulkfree_free(struct h2_fs *fs);
 
 /*
  * Let no scan run until h2_bulkfree_resume(), by the same thread. In between that thread finds no
- * room by reclaiming; others wait for it.
+ * room by reclaiming; others wait for it. Returns 0; or -EINTR where it was to end before its turn
+ * came. options may be NULL.
  */
-void h2_bulkfree_pause(struct h2_fs *fs);
+int h2_bulkfree_pause(struct h2_fs *fs, const struct h2_pass_options *options);
 void h2_bulkfree_resume(struct h2_fs *fs);
 
 /* What others are told of the pass that has paused it. Returns whether that may go on. */

@@ -36,14 +36,17 @@ static int grow_alone(void *user, struct h2_volume_header *header)
 	return 0;
 }
 
-int h2_fs_grow(struct h2_fs *fs, uint64_t size, uint64_t *new_size)
+int h2_fs_grow(struct h2_fs *fs, uint64_t size, const struct h2_pass_options *options,
+	       uint64_t *new_size)
 {
 	struct growth g = {.fs = fs, .size = size};
 	int err;
 
 	if (!fs->txn)
 		return -EROFS;
-	h2_bulkfree_pause(fs);
+	err = h2_bulkfree_pause(fs, options);
+	if (err)
+		return err;
 	err = h2_txn_alone(fs->txn, grow_alone, &g);
 	h2_bulkfree_resume(fs);
 	for (unsigned i = 0; !err && g.grown && i < h2_volumes_header_copies(fs->volumes); i++)

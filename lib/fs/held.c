@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define STEPS_PER_CALL 256u /* of the caller's progress */
+#define STEPS_PER_CALL 16u /* of the caller's progress; each may be a read from a slow device */
 
 static const struct h2_where nowhere = {.pfs = NULL};
 
@@ -13,7 +13,9 @@ int h2_held_begin(struct h2_held *held, struct h2_fs *fs, const struct h2_pass_o
 
 	*held = (struct h2_held){.fs = fs, .options = options};
 	if (fs->txn) {
-		h2_bulkfree_pause(fs);
+		err = h2_bulkfree_pause(fs, options);
+		if (err)
+			return err;
 		h2_space_scan_begin(fs->space);
 		err = h2_txn_settle(fs->txn);
 		h2_txn_get_header(fs->txn, &held->header);

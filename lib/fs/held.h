@@ -21,8 +21,8 @@ struct h2_held {
 
 /*
  * Commit what has changed, and hold that. expected, for progress: all that the super-root leads to,
- * until the pass knows better. Returns 0; or the commit's error, and then nothing is held. No locks,
- * outside the gate.
+ * until the pass knows better. Returns 0; or -EINTR, where the pass is to end while others have their
+ * turn, or the commit's error: then nothing is held. No locks, outside the gate.
  */
 int h2_held_begin(struct h2_held *held, struct h2_fs *fs, const struct h2_pass_options *options);
 void h2_held_end(struct h2_held *held);

@@ -25,6 +25,7 @@ def unit(name):
 
 
 TXN, SPACE, COMMIT = "lib/txn/txn.c", "lib/space/space.c", "lib/fs/commit.c"
+SNAPSHOT_DIR = "lib/fs/snapshot_dir.c"
 VOLUMES, NAMES, BUFFER = "lib/device/volumes.c", "lib/fs/names.c", "lib/fs/buffer.c"
 
 # What, the file, the text that is replaced, by what, and the test that catches it.
@@ -87,6 +88,16 @@ DEFECTS = [
     ("what a snapshot shares comes back by counting", "lib/fs/pfs_change.c",
      "\th2_space_share_all(e->fs->space);\n\treturn err;\n}\n\n/* The target gets",
      "\treturn err;\n}\n\n/* The target gets", unit("pfs")),
+    ("what a snapshot of a directory shares comes back by counting", "lib/fs/pfs_change.c",
+     "\th2_space_share_all(e->fs->space);\n\treturn err;\n}\n\n/* A PFS whose tree",
+     "\treturn err;\n}\n\n/* A PFS whose tree", CRASHTEST),
+    ("a snapshot of a directory is entered before its tree is written", SNAPSHOT_DIR,
+     "\tflush_err = h2_commit_writer_flush(&commit.writer);", "\tflush_err = 0;", CRASHTEST),
+    ("a file counts names outside of the snapshot of a directory", SNAPSHOT_DIR,
+     "\t} else if (meta.nlinks != count) {", "\t} else if (meta.nlinks < count) {", CRASHTEST),
+    ("the blocks of an interrupted snapshot of a directory stay lost", SNAPSHOT_DIR,
+     "\tif (err && c->written > 0)\n\t\th2_space_lose(fs->space, c->written);\n", "",
+     unit("snapshot_dir")),
     ("a deduplicated block comes back by counting", "lib/fs/dedup.c",
      "\tif (same)\n\t\th2_space_share(fs->space, data_off);\n", "", CRASHTEST),
     ("a block of the open group that is dropped is used again, though it is committed",

@@ -407,6 +407,39 @@ static void model__shows_what_the_operations_did(void **state)
 	model_free(model);
 }
 
+static void model__a_snapshot_of_a_directory_has_what_is_below_it(void **state)
+{
+	unsigned failed;
+	struct tree tree;
+	struct model *model = model_of("mkdir /d; mkdir /d/e; create /d/f; write /d/f 0 10 text;"
+				       "link /d/f /d/e/g; link /d/f /h; chmod /d 0700;"
+				       "snapshot-dir /d #/; write /d/f 0 20 text; unlink /d/e/g",
+				       &failed);
+
+	(void)state;
+	assert_int_equal(failed, 0);
+	model_tree(model, &tree);
+	assert_int_equal(tree.count, 9);
+	assert_int_equal(attr_of(&tree, "#/")->mode, 0700);
+	assert_true(attr_of(&tree, "#/")->btime == TREE_TIME_OP);
+	assert_true(attr_of(&tree, "#/")->ctime == (TREE_TIME_OP | 6));
+	assert_int_equal(attr_of(&tree, "#/")->nlink, 1);
+	assert_int_equal(attr_of(&tree, "#/f")->nlink, 2); /* not the one outside */
+	assert_int_equal(attr_of(&tree, "#/f")->size, 10);
+	assert_int_equal(attr_of(&tree, "#/e/g")->size, 10);
+	assert_int_equal(attr_of(&tree, "/d/f")->nlink, 2);
+	assert_int_equal(attr_of(&tree, "/d/f")->size, 20);
+	tree_fini(&tree);
+	model_free(model);
+	/* Of what is none, of none, and where there is one. */
+	model = model_of("create /f; snapshot-dir /f #/; snapshot-dir /none #/; snapshot-dir %/ #/;"
+			 "mkdir /d; snapshot-dir /d #/; snapshot-dir /d #/; snapshot-dir / %/;"
+			 "snapshot / %/",
+			 &failed);
+	assert_int_equal(failed, 5);
+	model_free(model);
+}
+
 static void model__refuses_what_linux_does(void **state)
 {
 	unsigned failed;
@@ -736,6 +769,7 @@ int main(void)
 		cmocka_unit_test(op__components_stand_for_names),
 		cmocka_unit_test(setup__is_read_from_its_text),
 		cmocka_unit_test(model__shows_what_the_operations_did),
+		cmocka_unit_test(model__a_snapshot_of_a_directory_has_what_is_below_it),
 		cmocka_unit_test(model__refuses_what_linux_does),
 		cmocka_unit_test(tree__differences_are_told),
 		cmocka_unit_test(session__same_operations_give_the_same_writes),

@@ -203,6 +203,52 @@ static void interrupted_run_frees_nothing_and_the_next_one_all(void **state)
 	expect_sound(f);
 }
 
+struct beside { /* a scan */
+	struct fixture *f;
+	int scan_err, grow_err;
+	bool tried;
+};
+
+static void *try_beside(void *user)
+{
+	const struct h2_pass_options options = {.progress = stop_at_once};
+	struct beside *b = user;
+	uint64_t size = 0;
+
+	b->scan_err = h2_fs_bulkfree(b->f->fs, &options, NULL);
+	b->grow_err = h2_fs_grow(b->f->fs, 4 * GIB, &options, &size);
+	return NULL;
+}
+
+static bool let_others_try(void *user, uint64_t bytes, uint64_t bytes_expected)
+{
+	struct beside *b = user;
+	pthread_t thread;
+
+	(void)bytes;
+	(void)bytes_expected;
+	if (b->tried)
+		return true;
+	b->tried = true;
+	assert_int_equal(pthread_create(&thread, NULL, try_beside, b), 0);
+	pthread_join(thread, NULL);
+	return true;
+}
+
+static void who_waits_for_a_run_can_be_interrupted(void **state)
+{
+	struct beside b = {.f = *state};
+	struct h2_pass_options options = {.progress = let_others_try, .user = &b};
+
+	open_for_writing(b.f);
+	assert_int_equal(h2_fs_bulkfree(b.f->fs, &options, NULL), 0);
+	assert_true(b.tried);
+	assert_int_equal(b.scan_err, -EINTR);
+	assert_int_equal(b.grow_err, -EINTR);
+	assert_int_equal(h2_fs_bulkfree(b.f->fs, NULL, NULL), 0);
+	expect_sound(b.f);
+}
+
 #define MANY 3000u
 
 static void many_files(struct fixture *f, const char *what, bool make)
@@ -477,6 +523,7 @@ int main(void)
 		FIXTURE_TEST(open_removed_files_keep_theirs),
 		FIXTURE_TEST(damage_frees_nothing),
 		FIXTURE_TEST(interrupted_run_frees_nothing_and_the_next_one_all),
+		FIXTURE_TEST(who_waits_for_a_run_can_be_interrupted),
 		FIXTURE_TEST(changes_during_a_run_do_not_disturb_it),
 		FIXTURE_TEST(runs_beside_writers),
 		FIXTURE_TEST(lagging_freemap_is_caught_up_with),

@@ -7,7 +7,7 @@ static void grow(struct volume *v, uint64_t size)
 {
 	uint64_t now = 0;
 
-	assert_int_equal(h2_fs_grow(v->fs, size, &now), 0);
+	assert_int_equal(h2_fs_grow(v->fs, size, NULL, &now), 0);
 	assert_int_equal(now, size);
 }
 
@@ -121,14 +121,14 @@ static void sizes_that_cannot_be(void **state)
 
 	make_volume(v, 64 * MIB);
 	before = free_bytes(v);
-	assert_int_equal(h2_fs_grow(v->fs, 56 * MIB, &now), -EINVAL);
-	assert_int_equal(h2_fs_grow(v->fs, UINT64_MAX, &now), -EINVAL);
+	assert_int_equal(h2_fs_grow(v->fs, 56 * MIB, NULL, &now), -EINVAL);
+	assert_int_equal(h2_fs_grow(v->fs, UINT64_MAX, NULL, &now), -EINVAL);
 	/* What it has already: nothing happens. Sizes are rounded down. */
-	assert_int_equal(h2_fs_grow(v->fs, 64 * MIB, &now), 0);
+	assert_int_equal(h2_fs_grow(v->fs, 64 * MIB, NULL, &now), 0);
 	assert_int_equal(now, 64 * MIB);
-	assert_int_equal(h2_fs_grow(v->fs, 64 * MIB + 7 * MIB, &now), 0);
+	assert_int_equal(h2_fs_grow(v->fs, 64 * MIB + 7 * MIB, NULL, &now), 0);
 	assert_int_equal(now, 64 * MIB);
-	assert_int_equal(h2_fs_grow(v->fs, 0, &now), 0);
+	assert_int_equal(h2_fs_grow(v->fs, 0, NULL, &now), 0);
 	assert_int_equal(now, 64 * MIB);
 	assert_int_equal(free_bytes(v), before);
 }
@@ -141,7 +141,7 @@ static void several_volumes_do_not_grow(void **state)
 
 	disks_make(&v->disks, sizes, 2);
 	open_fs(v);
-	assert_int_equal(h2_fs_grow(v->fs, 4 * GIB, &now), -EOPNOTSUPP);
+	assert_int_equal(h2_fs_grow(v->fs, 4 * GIB, NULL, &now), -EOPNOTSUPP);
 }
 
 /* As if an older state lay in the places of all copies to come, newer than all by its tid. */
@@ -180,7 +180,7 @@ static void what_lay_there_is_not_taken_for_a_header(void **state)
 		assert_int_equal(h2_fs_sync(v->fs), 0);
 		h2_sim_set_fault(v->disks.sims[0], H2_SIM_FLUSH, H2_SIM_FAIL, flush, UINT64_MAX,
 				 -EIO);
-		(void)h2_fs_grow(v->fs, 7 * GIB, &(uint64_t){0});
+		(void)h2_fs_grow(v->fs, 7 * GIB, NULL, &(uint64_t){0});
 		h2_sim_set_fault(v->disks.sims[0], H2_SIM_FLUSH, H2_SIM_FAIL, 0, 0, 0);
 		/* Before the first flush of zeros there is nothing that could be done about them. */
 		if (flush > 0) {
@@ -212,7 +212,7 @@ static void power_failures_leave_the_old_size_or_the_new_one(void **state)
 		assert_int_equal(h2_fs_sync(v->fs), 0);
 		h2_sim_set_fault(v->disks.sims[0], H2_SIM_FLUSH, H2_SIM_FAIL, i / 6, UINT64_MAX,
 				 -EIO);
-		(void)h2_fs_grow(v->fs, to, &now);
+		(void)h2_fs_grow(v->fs, to, NULL, &now);
 		h2_sim_cut_random(v->disks.sims[0], seed + i);
 		h2_sim_set_fault(v->disks.sims[0], H2_SIM_FLUSH, H2_SIM_FAIL, 0, 0, 0);
 		crash(v);
