@@ -363,6 +363,28 @@ bool admin_is_directory(const struct admin *admin)
 	       st.st_ino != H2_INUM_ROOT;
 }
 
+static char *where_mounted(const struct admin *admin, const char *label)
+{
+	struct hammer2_ioc_status status = {.server = 0};
+
+	if (!admin_is_mounted(admin) || request(admin, HAMMER2IOC_STATUS, &status) != 0)
+		return NULL;
+	return mounts_find_pfs(status.server, label);
+}
+
+/* The same for the mount of a PFS, if it has one: what is written later belongs to what it has then. */
+static void write_cached_of(const struct admin *admin, const char *label)
+{
+	char *dir = where_mounted(admin, label);
+	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd >= 0) {
+		(void)syncfs(fd);
+		close(fd);
+	}
+	free(dir);
+}
+
 int admin_rollback(struct admin *admin, const char *label, const char *snapshot, const char *keep)
 {
 	struct hammer2_ioc_pfs_rollback r = {.name = ""};
@@ -375,6 +397,7 @@ int admin_rollback(struct admin *admin, const char *label, const char *snapshot,
 	if (err || !admin_is_mounted(admin))
 		return err ? err
 			   : h2_pfs_rollback(admin->target.fs, label, snapshot, keep, NULL);
+	write_cached_of(admin, label);
 	strcpy(r.name, label);
 	strcpy(r.snapshot, snapshot);
 	strcpy(r.keep, keep ? keep : "");
@@ -398,15 +421,6 @@ bool admin_may_change(const struct admin *admin)
 	struct hammer2_ioc_pfs p = {.name_key = HAMMER2_PFS_THIS};
 
 	return !admin_is_mounted(admin) || request(admin, HAMMER2IOC_PFS_GET, &p) == 0;
-}
-
-static char *where_mounted(const struct admin *admin, const char *label)
-{
-	struct hammer2_ioc_status status = {.server = 0};
-
-	if (!admin_is_mounted(admin) || request(admin, HAMMER2IOC_STATUS, &status) != 0)
-		return NULL;
-	return mounts_find_pfs(status.server, label);
 }
 
 static const char *advice(const struct admin *admin, int err)

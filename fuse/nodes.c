@@ -144,7 +144,7 @@ void nodes_forget(struct nodes *nodes, uint64_t inum, uint64_t count)
 	h2_inode_put(gone);
 }
 
-void nodes_keep(struct nodes *nodes, struct h2_inode *gone)
+void nodes_keep(struct nodes *nodes, uint64_t base, struct h2_inode *gone)
 {
 	struct h2_attr attr;
 	struct node *node;
@@ -153,7 +153,7 @@ void nodes_keep(struct nodes *nodes, struct h2_inode *gone)
 		return;
 	h2_inode_attr(gone, &attr);
 	pthread_mutex_lock(&nodes->lock);
-	node = find(nodes, attr.inum);
+	node = find(nodes, base | attr.inum);
 	if (node->count > 0 && !node->gone) {
 		node->gone = gone;
 		nodes->gone_count++;

@@ -33,8 +33,11 @@ bool nodes_add(struct nodes *nodes, uint64_t inum);
 /* The kernel has forgotten count of the times that it was told. */
 void nodes_forget(struct nodes *nodes, uint64_t inum, uint64_t count);
 
-/* Take over the reference to an inode that has no name any more. NULL is allowed. */
-void nodes_keep(struct nodes *nodes, struct h2_inode *gone);
+/*
+ * Take over the reference to an inode that has no name any more. NULL is allowed. Its node is its
+ * number and base.
+ */
+void nodes_keep(struct nodes *nodes, uint64_t base, struct h2_inode *gone);
 
 /* Whether inum is an inode without a name. */
 bool nodes_is_gone(struct nodes *nodes, uint64_t inum);

@@ -70,13 +70,21 @@ void reply_error(fuse_req_t req, int err)
 int get_node(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep)
 {
 	const struct ops_view *view = view_of(req);
+	const struct ops_state *state = atomic_load(&view->state);
+	uint64_t inum = ino;
 	int err;
 
 	if (is_snapdir(view, ino))
 		return -EINVAL;
-	if (base_of(view, ino))
+	if (in_snapshot(view, ino))
 		return snapdir_get(view->snapdir, ino, inodep);
-	err = h2_inode_get(view->pfs, ino, inodep);
+	if (ino != FUSE_ROOT_ID && (view->snapdir || state->base)) {
+		/* What the PFS had before it was rolled back is not found. */
+		if (snapdir_base(ino) != state->base)
+			return -ESTALE;
+		inum &= SNAPDIR_INUM_MAX;
+	}
+	err = h2_inode_get(state->pfs, inum, inodep);
 	return err == -ENOENT ? -ESTALE : err;
 }
 
@@ -126,7 +134,7 @@ void fill_stat(const struct ops_view *view, struct h2_inode *inode, uint64_t bas
 
 	h2_inode_attr(inode, &attr);
 	*st = (struct stat){
-		.st_ino = base | attr.inum,
+		.st_ino = snapdir_is_snapshot(base) ? base | attr.inum : attr.inum,
 		.st_mode = attr.mode,
 		.st_nlink = attr.nlink,
 		.st_uid = attr.uid,
@@ -139,21 +147,24 @@ void fill_stat(const struct ops_view *view, struct h2_inode *inode, uint64_t bas
 		.st_mtim = time_of(attr.mtime_us),
 		.st_ctim = time_of(attr.ctime_us),
 	};
-	if (view->nodes && base == 0 && attr.nlink <= 1 && nodes_is_gone(view->nodes, attr.inum))
+	if (view->nodes && attr.nlink <= 1 && nodes_is_gone(view->nodes, node_of(base, attr.inum)))
 		st->st_nlink = 0;
 }
 
 int fill_entry(const struct ops_view *view, struct h2_inode *inode, uint64_t base,
 	       struct fuse_entry_param *entry)
 {
+	fuse_ino_t node;
+
 	memset(entry, 0, sizeof(*entry));
 	fill_stat(view, inode, base, &entry->attr);
-	if (snapdir_base(entry->attr.st_ino) != base && view->snapdir)
+	node = node_of(base, h2_inode_meta(inode)->inum);
+	if (node != FUSE_ROOT_ID && snapdir_base(node) != base && (view->snapdir || base))
 		return -EOVERFLOW;
-	if (view->nodes && !nodes_add(view->nodes, entry->attr.st_ino))
+	if (view->nodes && !nodes_add(view->nodes, node))
 		return -ENOMEM;
-	entry->ino = entry->attr.st_ino;
-	entry->generation = base ? snapdir_generation(view->snapdir) : 0;
+	entry->ino = node;
+	entry->generation = snapdir_is_snapshot(base) ? snapdir_generation(view->snapdir) : 0;
 	entry->attr_timeout = entry->entry_timeout = seconds_of(base);
 	return 0;
 }
@@ -206,7 +217,7 @@ static void look_up_snapshot(fuse_req_t req, const char *name)
 		return;
 	}
 	if (strcmp(name, "..") == 0)
-		err = h2_inode_get(view->pfs, H2_INUM_ROOT, &root);
+		err = get_node(req, FUSE_ROOT_ID, &root);
 	else
 		err = snapdir_find(view->snapdir, name, &base, &root);
 	if (!err)
@@ -216,7 +227,7 @@ static void look_up_snapshot(fuse_req_t req, const char *name)
 		reply_error(req, err);
 		return;
 	}
-	if (base)
+	if (snapdir_is_snapshot(base))
 		entry.entry_timeout = 0;
 	fuse_reply_entry(req, &entry);
 }
@@ -235,7 +246,7 @@ static int get_named(fuse_req_t req, fuse_ino_t parent, const char *name, struct
 		return 0;
 	}
 	if (strcmp(name, "..") == 0) {
-		err = h2_inode_get(view_of(req)->pfs, h2_dir_parent(dir), inodep);
+		err = h2_inode_get(h2_inode_pfs(dir), h2_dir_parent(dir), inodep);
 	} else {
 		err = h2_dir_lookup(dir, name, strlen(name), &ent);
 		if (!err)
@@ -270,7 +281,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (is_snapdir(view, parent))
 		look_up_snapshot(req, name);
 	else if (is_snapdir_name(view, parent, name) ||
-		 (base_of(view, parent) && parent == (base_of(view, parent) | H2_INUM_ROOT) &&
+		 (in_snapshot(view, parent) && parent == (base_of(view, parent) | H2_INUM_ROOT) &&
 		  strcmp(name, "..") == 0))
 		reply_snapdir(req);
 	else
@@ -373,14 +384,14 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	 * at their type first, and so finds everything on the media when it goes on.
 	 */
 	(void)ops_sync(view); /* an error was logged */
-	h2_fs_get_stats(h2_pfs_fs(view->pfs), &stats);
+	h2_fs_get_stats(h2_pfs_fs(view_pfs(view)), &stats);
 	reserve = stats.total_bytes / RESERVE_DIVISOR / FRAGMENT_BYTES;
 	st.f_blocks = stats.total_bytes / FRAGMENT_BYTES;
 	st.f_bfree = stats.free_bytes / FRAGMENT_BYTES;
 	st.f_bavail = st.f_bfree > reserve ? st.f_bfree - reserve : 0;
-	st.f_files = h2_pfs_get_info(view->pfs)->ref.inode_count + 1;
+	st.f_files = h2_pfs_get_info(view_pfs(view))->ref.inode_count + 1;
 	if (view->nodes)
-		fill_usage(view->pfs, stats.free_bytes, &st);
+		fill_usage(view_pfs(view), stats.free_bytes, &st);
 	fuse_reply_statfs(req, &st);
 }
 
@@ -396,7 +407,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, ENOSYS);
 		return;
 	}
-	if (base_of(view_of(req), ino) && (fi->flags & (O_WRONLY | O_RDWR | O_TRUNC))) {
+	if (in_snapshot(view_of(req), ino) && (fi->flags & (O_WRONLY | O_RDWR | O_TRUNC))) {
 		fuse_reply_err(req, EROFS);
 		return;
 	}

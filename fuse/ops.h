@@ -4,7 +4,7 @@
  * FUSE's node id is the inode number, so finding an inode needs no table, and NFS file handles
  * outlive a remount. Whatever changes a mounted PFS goes through its one mount, so the kernel is
  * told to keep whatever it has learned, missing names included. With option snapdir there are nodes of
- * snapshots, too (snapdir.h).
+ * snapshots, too, and after the PFS was rolled back its nodes have other numbers (snapdir.h).
  */
 #ifndef FUSE_OPS_H
 #define FUSE_OPS_H
@@ -12,6 +12,7 @@
 #define FUSE_USE_VERSION 312
 #include <fuse_lowlevel.h>
 #include <hammer2/fs.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
 
@@ -32,9 +33,17 @@
  */
 #define OPS_IOC_WRITABLE _IOR('H', 0xf0, uint32_t)
 
-struct ops_view { /* the userdata of a FUSE session */
-	/* set at start, then constant */
+/* What a view shows. Constant; another one takes its place when the PFS is rolled back. */
+struct ops_state {
 	struct h2_pfs *pfs;
+	uint64_t base; /* of its nodes: snapdir.h */
+	struct ops_state *before; /* the one that it has replaced, which requests may still use */
+};
+
+struct ops_view { /* the userdata of a FUSE session */
+	_Atomic(struct ops_state *) state;
+
+	/* set at start, then constant */
 	struct nodes *nodes; /* NULL: mounted for reading */
 	struct snapdir *snapdir; /* NULL: there is none */
 	bool sync;           /* every change is durable before it is answered */
@@ -47,6 +56,11 @@ struct ops_view { /* the userdata of a FUSE session */
 	bool no_opendir;
 	bool writeback; /* the kernel keeps what is written, and the times of files */
 };
+
+static inline struct h2_pfs *view_pfs(const struct ops_view *view)
+{
+	return atomic_load(&view->state)->pfs;
+}
 
 extern const struct fuse_lowlevel_ops ops_table;
 

@@ -51,7 +51,7 @@ int ops_diff(fuse_req_t req, const char *from, const char *to, uint64_t *number)
 {
 	struct h2_pass_options options = {.progress = ops_goes_on, .user = req};
 	struct result result = {.size = 0};
-	int err = h2_diff(h2_pfs_fs(view_of(req)->pfs), from, to, &options, add_entry, &result);
+	int err = h2_diff(h2_pfs_fs(view_pfs(view_of(req))), from, to, &options, add_entry, &result);
 
 	if (err) {
 		result_fini(&result);

@@ -30,15 +30,30 @@ int get_for_change(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep);
 /* Get a directory to change a name in it. Also -EBUSY: the name of the virtual directory. */
 int get_dir_for_change(fuse_req_t req, fuse_ino_t ino, const char *name, struct h2_inode **dirp);
 
-/* What the nodes of the snapshot have that this one is in; 0: it is in none. */
+/* What the nodes have that are where this one is: in the mounted PFS, or in a snapshot. */
 static inline uint64_t base_of(const struct ops_view *view, fuse_ino_t ino)
 {
-	return view->snapdir ? snapdir_base(ino) : 0;
+	uint64_t base = atomic_load(&view->state)->base;
+
+	if (ino == FUSE_ROOT_ID)
+		return base;
+	return view->snapdir || base ? snapdir_base(ino) : 0;
+}
+
+static inline bool in_snapshot(const struct ops_view *view, fuse_ino_t ino)
+{
+	return view->snapdir && snapdir_is_snapshot(snapdir_base(ino));
+}
+
+/* The node of an inode. The root of the mounted PFS always has the same one. */
+static inline fuse_ino_t node_of(uint64_t base, uint64_t inum)
+{
+	return inum == H2_INUM_ROOT && !snapdir_is_snapshot(base) ? FUSE_ROOT_ID : base | inum;
 }
 
 static inline double seconds_of(uint64_t base)
 {
-	return base ? SNAPDIR_SECONDS : FOREVER_SECONDS;
+	return snapdir_is_snapshot(base) ? SNAPDIR_SECONDS : FOREVER_SECONDS;
 }
 
 static inline bool is_snapdir(const struct ops_view *view, fuse_ino_t ino)

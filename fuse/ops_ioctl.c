@@ -162,7 +162,7 @@ static_assert(sizeof(struct hammer2_ioc_volume_list2) == 5896, "BS 13.1");
 
 static struct h2_fs *fs_of(fuse_req_t req)
 {
-	return h2_pfs_fs(view_of(req)->pfs);
+	return h2_pfs_fs(view_pfs(view_of(req)));
 }
 
 static bool is_label(const char name[256])
@@ -208,7 +208,7 @@ static int pfs_get(fuse_req_t req, fuse_ino_t ino, union argument *a)
 
 	(void)ino;
 	if (p->name_key == HAMMER2_PFS_THIS)
-		p->name_key = h2_pfs_get_info(view_of(req)->pfs)->key;
+		p->name_key = h2_pfs_get_info(view_pfs(view_of(req)))->key;
 	err = next_pfs(fs_of(req), p->name_key, &info);
 	p->name_next = HAMMER2_PFS_END;
 	if (err)
@@ -304,7 +304,7 @@ static int pfs_snapshot(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	(void)ino;
 	if (!is_label(a->pfs.name))
 		return -EINVAL;
-	return h2_pfs_snapshot(fs_of(req), h2_pfs_get_info(view_of(req)->pfs)->label, a->pfs.name,
+	return h2_pfs_snapshot(fs_of(req), h2_pfs_get_info(view_pfs(view_of(req)))->label, a->pfs.name,
 			       NULL);
 }
 
@@ -333,17 +333,14 @@ static int pfs_rename(fuse_req_t req, fuse_ino_t ino, union argument *a)
 static int pfs_rollback(fuse_req_t req, fuse_ino_t ino, union argument *a)
 {
 	const struct hammer2_ioc_pfs_rollback *r = &a->rollback;
-	unsigned tries = 0;
 	int err;
 
 	(void)ino;
 	if (!is_label(r->name) || !is_label(r->snapshot) || !is_label(r->keep))
 		return -EINVAL;
-	do
-		err = h2_pfs_rollback(fs_of(req), r->name, r->snapshot,
-				      r->keep[0] ? r->keep : NULL, NULL);
-	while (may_be_ending(req, err, r->name, &tries));
-	return err;
+	err = h2_pfs_rollback_open(fs_of(req), r->name, r->snapshot, r->keep[0] ? r->keep : NULL,
+				   NULL);
+	return err ? err : session_refresh(r->name);
 }
 
 static int inode_get(fuse_req_t req, fuse_ino_t ino, union argument *a)
@@ -435,7 +432,7 @@ static int debug_dump(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	log_line(LOG_INFO,
 		 "PFS %s: %llu bytes, %llu free, %llu of these wait for commits, about %llu for "
 		 "bulk free; cache %zu bytes, %llu hits, %llu misses",
-		 h2_pfs_get_info(view_of(req)->pfs)->label, (unsigned long long)stats.total_bytes,
+		 h2_pfs_get_info(view_pfs(view_of(req)))->label, (unsigned long long)stats.total_bytes,
 		 (unsigned long long)stats.free_bytes, (unsigned long long)stats.waiting_bytes,
 		 (unsigned long long)stats.lost_bytes, stats.cache_bytes,
 		 (unsigned long long)stats.cache_hits, (unsigned long long)stats.cache_misses);
@@ -528,7 +525,7 @@ static int volume_list2(fuse_req_t req, fuse_ino_t ino, union argument *a)
 		v->offset = info.offset;
 		v->size = info.size;
 	}
-	memcpy(list->pfs_name, h2_pfs_get_info(view_of(req)->pfs)->label, sizeof(list->pfs_name));
+	memcpy(list->pfs_name, h2_pfs_get_info(view_pfs(view_of(req)))->label, sizeof(list->pfs_name));
 	return 0;
 }
 
@@ -601,7 +598,7 @@ static int destroy(fuse_req_t req, fuse_ino_t ino, union argument *a)
 	int err;
 
 	if (d->cmd == HAMMER2_DESTROY_INUM)
-		return h2_destroy_inode(view_of(req)->pfs, d->inum);
+		return h2_destroy_inode(view_pfs(view_of(req)), d->inum);
 	if (d->cmd != HAMMER2_DESTROY_NAME || !memchr(d->path, '\0', sizeof(d->path)))
 		return d->cmd ? -EINVAL : 0;
 	err = get_dir_for_change(req, ino, d->path, &dir);

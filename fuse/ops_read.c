@@ -286,7 +286,8 @@ static bool put_name(struct listing *l, const struct h2_dirent *ent, uint64_t ne
 	struct fuse_entry_param entry;
 	struct h2_inode *inode;
 
-	fill_bare(&entry, l->base | ent->inum, mode_of(ent->type));
+	fill_bare(&entry, snapdir_is_snapshot(l->base) ? l->base | ent->inum : ent->inum,
+		  mode_of(ent->type));
 	if (l->plus && h2_dirent_get_listed(l->dir, ent, &inode) == 0) {
 		/* Every node in the reply is one that the kernel knows once more. */
 		if (fill_entry(l->view, inode, l->base, &entry) != 0)
@@ -304,9 +305,9 @@ static uint64_t parent_of(const struct listing *l, fuse_ino_t ino)
 {
 	if (is_snapdir(l->view, ino))
 		return FUSE_ROOT_ID;
-	if (l->base && ino == (l->base | H2_INUM_ROOT))
-		return SNAPDIR_NODE;
-	return l->base | h2_dir_parent(l->dir);
+	if (!snapdir_is_snapshot(l->base))
+		return h2_dir_parent(l->dir);
+	return ino == (l->base | H2_INUM_ROOT) ? SNAPDIR_NODE : l->base | h2_dir_parent(l->dir);
 }
 
 static bool put_dots(struct listing *l, fuse_ino_t ino, uint64_t offset)

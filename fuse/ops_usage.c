@@ -49,7 +49,7 @@ int ops_usage(fuse_req_t req, struct hammer2_ioc_usage *answer)
 	const struct h2_pass_options options = {.progress = ops_goes_on, .user = req};
 	struct result result = {0};
 	struct h2_usage *usage;
-	int err = h2_usage_measure(h2_pfs_fs(view_of(req)->pfs), &options, &usage);
+	int err = h2_usage_measure(h2_pfs_fs(view_pfs(view_of(req))), &options, &usage);
 
 	if (err)
 		return err;

@@ -32,14 +32,14 @@
 static void tell_refusal(const struct ops_view *view)
 {
 	static atomic_bool told; /* a process has one filesystem open */
-	int err = view->nodes ? h2_fs_write_state(h2_pfs_fs(view->pfs)) : 0;
+	int err = view->nodes ? h2_fs_write_state(h2_pfs_fs(view_pfs(view))) : 0;
 
 	if (!err || atomic_exchange(&told, true))
 		return;
 	log_line(LOG_CRIT,
 		 "PFS %s: changes could not be written and are refused from now on: %s; what fsync "
 		 "has not confirmed may be lost; unmount the filesystem and check its volumes",
-		 h2_pfs_get_info(view->pfs)->label, log_error_text(-err));
+		 h2_pfs_get_info(view_pfs(view))->label, log_error_text(-err));
 }
 
 int ops_sync(const struct ops_view *view)
@@ -48,7 +48,7 @@ int ops_sync(const struct ops_view *view)
 
 	if (!view->nodes)
 		return 0;
-	err = h2_fs_sync(h2_pfs_fs(view->pfs));
+	err = h2_fs_sync(h2_pfs_fs(view_pfs(view)));
 	if (!err)
 		return 0;
 	tell_refusal(view);
@@ -81,7 +81,8 @@ static void reply_done(fuse_req_t req, int err)
 int get_for_change(fuse_req_t req, fuse_ino_t ino, struct h2_inode **inodep)
 {
 	/* The kernel asks nothing of the kind unless somebody changed the flags of its mount. */
-	if (!view_of(req)->nodes || base_of(view_of(req), ino))
+	if (!view_of(req)->nodes || in_snapshot(view_of(req), ino) ||
+	    is_snapdir(view_of(req), ino))
 		return -EROFS;
 	return get_node(req, ino, inodep);
 }
@@ -143,7 +144,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 	if (err)
 		reply_error(req, err);
 	else
-		reply_inode(req, inode, 0);
+		reply_inode(req, inode, base_of(view, parent));
 	h2_inode_put(inode);
 }
 
@@ -170,7 +171,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
 	int err = get_dir_for_change(req, parent, name, &dir);
 
 	if (!err) {
-		err = base_of(view_of(req), ino) ? -EXDEV : get_node(req, ino, &inode);
+		err = in_snapshot(view_of(req), ino) ? -EXDEV : get_node(req, ino, &inode);
 		if (!err)
 			err = h2_link(dir, name, strlen(name), inode);
 		h2_inode_put(dir);
@@ -179,7 +180,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
 	if (err)
 		reply_error(req, err);
 	else
-		reply_inode(req, inode, 0);
+		reply_inode(req, inode, base_of(view_of(req), parent));
 	h2_inode_put(inode);
 }
 
@@ -193,7 +194,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
 	if (!err) {
 		err = remove(dir, name, strlen(name), &gone);
 		if (!err)
-			nodes_keep(view_of(req)->nodes, gone);
+			nodes_keep(view_of(req)->nodes, base_of(view_of(req), parent), gone);
 		h2_inode_put(dir);
 	}
 	reply_done(req, finish_names(view_of(req), err));
@@ -230,7 +231,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		err = h2_rename(from, name, strlen(name), to, new_name, strlen(new_name),
 				rename_flags(flags), &gone);
 	if (!err)
-		nodes_keep(view_of(req)->nodes, gone);
+		nodes_keep(view_of(req)->nodes, base_of(view_of(req), parent), gone);
 	h2_inode_put(to);
 	h2_inode_put(from);
 	reply_done(req, finish_names(view_of(req), err));
@@ -332,7 +333,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid,
 	if (err) {
 		reply_error(req, err);
 	} else {
-		fill_stat(view, inode, 0, &st);
+		fill_stat(view, inode, base_of(view, ino), &st);
 		fuse_reply_attr(req, &st, FOREVER_SECONDS);
 	}
 	h2_inode_put(inode);
@@ -455,7 +456,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	(void)from_fi;
 	(void)to_fi;
 	if (!n) /* the kernel then reads and writes it itself */
-		n = base_of(view_of(req), from) ? -EXDEV : get_node(req, from, &source);
+		n = in_snapshot(view_of(req), from) ? -EXDEV : get_node(req, from, &source);
 	if (!n)
 		n = h2_file_copy(source, (uint64_t)from_off, target, (uint64_t)to_off,
 				 len < COPY_MAX ? len : COPY_MAX);

@@ -39,6 +39,7 @@
 #include "flusher.h"
 #include "log.h"
 #include "ops.h"
+#include "refresh.h"
 
 #define PROGRAM "mount.hammer2"
 #define THREADS_MIN 8 /* some may be waiting for a commit */
@@ -57,6 +58,7 @@ struct session {
 	/* set at start, then constant */
 	struct fuse_session *fuse;
 	struct ops_view view;
+	struct ops_state first_state;
 	struct flusher *flusher; /* NULL: mounted for reading */
 	struct control_terms terms;
 	char *dir;
@@ -96,7 +98,7 @@ static struct fuse_session *new_fuse_session(const char *o, bool debug, void *us
 int session_mount(const struct options *options, const struct control_terms *terms, const char *dir,
 		  int *fdp)
 {
-	struct ops_view unused = {.pfs = NULL};
+	struct ops_view unused = {.state = NULL};
 	struct fuse_session *fuse;
 	char *text = options_for_fuse(options, terms->writable, terms->block);
 	int fd = -1;
@@ -540,8 +542,9 @@ static int init_snapdir(struct session *s, struct h2_pfs *pfs)
 static int init_view(struct session *s, struct h2_pfs *pfs, const struct control_terms *terms)
 {
 	s->terms = *terms;
+	s->first_state = (struct ops_state){.pfs = pfs};
 	s->view = (struct ops_view){
-		.pfs = pfs,
+		.state = &s->first_state,
 		.sync = terms->sync,
 		.dirsync = terms->dirsync,
 		.destroy_syncs = terms->writable && terms->block,
@@ -554,6 +557,31 @@ static int init_view(struct session *s, struct h2_pfs *pfs, const struct control
 			return -ENOMEM;
 	}
 	return terms->snapdir[0] ? init_snapdir(s, pfs) : 0;
+}
+
+static bool has_label(const struct session *s, const char *label)
+{
+	return strcmp(h2_pfs_get_info(view_pfs(&s->view))->label, label) == 0;
+}
+
+int session_refresh(const char *label)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&all_lock);
+	for (struct session *s = all; s; s = s->next) {
+		struct h2_pfs *now;
+		int e = has_label(s, label)
+				? h2_pfs_open(h2_pfs_fs(view_pfs(&s->view)), label, &now)
+				: 1;
+
+		if (e == 0)
+			e = refresh(s->fuse, &s->view, now);
+		if (e < 0)
+			err = e;
+	}
+	pthread_mutex_unlock(&all_lock);
+	return err;
 }
 
 static void enlist(struct session *s)
@@ -582,8 +610,7 @@ bool session_serves(const char *label)
 
 	pthread_mutex_lock(&all_lock);
 	for (const struct session *s = all; s && !serves; s = s->next)
-		serves = strcmp(h2_pfs_get_info(s->view.pfs)->label, label) == 0 &&
-			 !session_ended(s) && !session_ending(s);
+		serves = has_label(s, label) && !session_ended(s) && !session_ending(s);
 	pthread_mutex_unlock(&all_lock);
 	return serves;
 }
@@ -645,6 +672,20 @@ void session_stop(struct session *s)
 		pthread_kill(s->threads[i], WAKE_SIGNAL);
 }
 
+static void free_states(struct session *s)
+{
+	struct ops_state *state = atomic_load(&s->view.state);
+
+	while (state) {
+		struct ops_state *before = state->before;
+
+		h2_pfs_put(state->pfs);
+		if (state != &s->first_state)
+			free(state);
+		state = before;
+	}
+}
+
 void session_free(struct session *s)
 {
 	unlist(s);
@@ -656,7 +697,7 @@ void session_free(struct session *s)
 	pthread_mutex_destroy(&s->leader);
 	nodes_free(s->view.nodes);
 	snapdir_free(s->view.snapdir);
-	h2_pfs_put(s->view.pfs);
+	free_states(s);
 	free(s->dir);
 	free(s);
 }
@@ -673,7 +714,7 @@ const char *session_device(const struct session *s)
 
 const struct h2_pfs *session_pfs(const struct session *s)
 {
-	return s->view.pfs;
+	return view_pfs(&s->view);
 }
 
 const struct control_terms *session_terms(const struct session *s)

@@ -36,6 +36,12 @@ bool session_ended(const struct session *session);
 /* Whether the kernel has ended the mount: the threads will end by themselves. */
 bool session_ending(const struct session *session);
 
+/*
+ * A PFS was rolled back: let all its mounts in this process show what it has now. Returns 0, or an error
+ * with which some may show what it had. Any thread.
+ */
+int session_refresh(const char *label);
+
 /* Whether a PFS is mounted from this process, by a mount that has not ended. Any thread. */
 bool session_serves(const char *label);
 

@@ -5,7 +5,9 @@
  *
  * Nodes: FUSE's node id is the inode number in the mounted PFS (ops.h). With this option the upper bits
  * say which snapshot a node is in; 0 is the mounted PFS itself. So the numbers that users see differ
- * too, and no program takes a file and its copy in a snapshot for hard links of each other.
+ * too, and no program takes a file and its copy in a snapshot for hard links of each other. Where the
+ * mounted PFS was rolled back its nodes have upper bits, too, beyond those of snapshots, but not the
+ * numbers that users see.
  *
  * A snapshot that has changed since (it may be mounted elsewhere, for writing), or another one under the
  * same label, gets a number of its own: what the kernel keeps of the old nodes is found no more.
@@ -21,7 +23,7 @@ struct snapdir;
 
 #define SNAPDIR_INUM_BITS 40
 #define SNAPDIR_INUM_MAX ((UINT64_C(1) << SNAPDIR_INUM_BITS) - 1)
-#define SNAPDIR_SLOTS_MAX ((1u << 23) - 2)
+#define SNAPDIR_SLOTS_MAX ((1u << 22) - 1)
 /* The virtual directory itself. */
 #define SNAPDIR_NODE ((UINT64_C(0x7fffff) << SNAPDIR_INUM_BITS) | H2_INUM_ROOT)
 #define SNAPDIR_SECONDS 1.0 /* how long names and attributes in snapshots stay true */
@@ -30,6 +32,19 @@ struct snapdir;
 static inline uint64_t snapdir_base(uint64_t node)
 {
 	return node & ~SNAPDIR_INUM_MAX;
+}
+
+static inline bool snapdir_is_snapshot(uint64_t base)
+{
+	return base != 0 && base >> SNAPDIR_INUM_BITS <= SNAPDIR_SLOTS_MAX;
+}
+
+/* What the nodes of the mounted PFS have after those with this base; 0: there are no more. */
+static inline uint64_t snapdir_next_base(uint64_t base)
+{
+	uint64_t next = (base ? base : SNAPDIR_NODE - H2_INUM_ROOT) - SNAPDIR_INUM_MAX - 1;
+
+	return snapdir_is_snapshot(next) ? 0 : next;
 }
 
 /* NULL without memory. All functions but these two may be called from any number of threads. */

@@ -118,7 +118,7 @@ struct hammer2_ioc_pfs_rename {
 };
 
 struct hammer2_ioc_pfs_rollback {
-	char name[256];     /* of the PFS, which must not be mounted */
+	char name[256];     /* of the PFS; mounts of it show what it has then */
 	char snapshot[256]; /* whose contents it gets */
 	char keep[256];     /* the snapshot that gets what it had; empty: none */
 };

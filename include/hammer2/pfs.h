@@ -69,6 +69,13 @@ int h2_pfs_snapshot_directory(struct h2_inode *dir, const char *label,
 int h2_pfs_rollback(struct h2_fs *fs, const char *label, const char *snapshot, const char *keep,
 		    const struct h2_pfs_ids *keep_ids);
 
+/*
+ * The same also while it is open. Whoever has it open gets -ESTALE for every change from then on, and
+ * still reads what it had, if that is kept; h2_pfs_open() gives what it has now, as another object.
+ */
+int h2_pfs_rollback_open(struct h2_fs *fs, const char *label, const char *snapshot,
+			 const char *keep, const struct h2_pfs_ids *keep_ids);
+
 #ifdef __cplusplus
 }
 #endif

@@ -119,6 +119,7 @@ struct h2_pfs {
 	/* changed with the gate closed only */
 	uint64_t modify_tid; /* of what the open group changes */
 	bool in_group;
+	bool retired; /* not what the media have any more: cannot be changed */
 
 	struct h2_mutex legacy_lock;
 	/* under legacy_lock */
@@ -273,7 +274,7 @@ struct h2_inode *h2_inode_make(struct h2_pfs *pfs, const struct h2_inode_meta *m
 /* Let the next commit write the inode. Its lock is held for writing. */
 void h2_inode_dirty(struct h2_inode *inode);
 
-/* Whether changes of this kind of object are possible: 0, -EROFS or -EOPNOTSUPP (legacy). */
+/* Whether changes of it are possible: 0, -EROFS, -ESTALE (retired) or -EOPNOTSUPP (legacy). */
 int h2_inode_check_change(const struct h2_inode *inode);
 
 /*

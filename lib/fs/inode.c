@@ -395,6 +395,8 @@ int h2_inode_check_change(const struct h2_inode *inode)
 {
 	if (!h2_inode_fs(inode)->txn)
 		return -EROFS;
+	if (inode->pfs->retired)
+		return -ESTALE;
 	return inode->legacy ? -EOPNOTSUPP : 0;
 }
 

@@ -719,6 +719,11 @@ int h2_destroy_inode(struct h2_pfs *pfs, uint64_t inum)
 	err = begin(pfs, true);
 	if (err)
 		return err;
+	err = h2_inode_check_change(pfs->root);
+	if (err) {
+		end(pfs);
+		return err;
+	}
 	err = h2_inode_find(pfs, inum, &inode);
 	if (!err)
 		err = check_nameless(inode);

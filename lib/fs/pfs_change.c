@@ -32,6 +32,7 @@ struct h2_pfs_change {
 	const char *source_label; /* of the one that is copied, or NULL */
 	const char *new_label;    /* of one that there will be, or NULL */
 	struct h2_pfs_ids new_ids;
+	bool may_be_open; /* the target */
 	bool ids_given; /* by the caller; else they are random ones, of no other PFS */
 	int err;        /* it was refused */
 
@@ -118,7 +119,7 @@ static int find_target(struct h2_fs *fs, struct h2_pfs_change *c)
 	int err = find(fs, c->target_label, &c->target, NULL);
 
 	h2_mutex_lock(&fs->pfs_lock);
-	if (!err && c->target.pfs && c->target.pfs->refs > 0)
+	if (!err && !c->may_be_open && c->target.pfs && c->target.pfs->refs > 0)
 		err = -EBUSY;
 	h2_mutex_unlock(&fs->pfs_lock);
 	if (!err && c->kind == DELETE && is_only_one(fs))
@@ -293,7 +294,7 @@ static void set_label(struct root *root, const char *label, uint64_t key)
 	memcpy(root->meta.filename, label, len);
 }
 
-/* Its object in memory, which nobody uses, is not what the media have any more. */
+/* Its object in memory is not what the media have any more. */
 static void retire(struct h2_fs *fs, struct h2_pfs *pfs)
 {
 	struct h2_pfs **link = &fs->pfs_list;
@@ -306,6 +307,7 @@ static void retire(struct h2_fs *fs, struct h2_pfs *pfs)
 	pfs->next = fs->pfs_retired;
 	fs->pfs_retired = pfs;
 	pfs->in_group = false;
+	pfs->retired = true;
 	h2_tree_clean(&pfs->root->u.root, &fs->branch_bytes);
 }
 
@@ -652,6 +654,20 @@ int h2_pfs_rollback(struct h2_fs *fs, const char *label, const char *snapshot, c
 		.target_label = label,
 		.source_label = snapshot,
 		.new_label = keep,
+	};
+
+	return strcmp(label, snapshot) == 0 ? -EINVAL : change(fs, &c, keep_ids);
+}
+
+int h2_pfs_rollback_open(struct h2_fs *fs, const char *label, const char *snapshot,
+			 const char *keep, const struct h2_pfs_ids *keep_ids)
+{
+	struct h2_pfs_change c = {
+		.kind = ROLLBACK,
+		.target_label = label,
+		.source_label = snapshot,
+		.new_label = keep,
+		.may_be_open = true,
 	};
 
 	return strcmp(label, snapshot) == 0 ? -EINVAL : change(fs, &c, keep_ids);

@@ -548,6 +548,71 @@ static void rollback_does_not_use_inode_numbers_again(void **state)
 	h2_pfs_put(pfs);
 }
 
+/* Who has it open sees what it had, and cannot change it. */
+static void an_open_pfs_can_be_rolled_back(void **state)
+{
+	struct volume *v = *state;
+	struct h2_set_attr set = {.valid = H2_SET_MODE, .mode = 0600};
+	struct h2_inode *root, *file, *gone;
+	struct h2_pfs *pfs, *now;
+	uint8_t byte = 0;
+
+	make_volume(v, 64 * MIB);
+	put(v, "DATA", "file", 1, 3);
+	assert_int_equal(h2_pfs_snapshot(v->fs, "DATA", "snap", NULL), 0);
+	pfs = open_pfs(v, "DATA");
+	put_file(pfs, "file", 10, 5);
+	put_file(pfs, "new", 20, 2);
+	put_file(pfs, "gone", 30, 2);
+	assert_int_equal(h2_inode_get(pfs, H2_INUM_ROOT, &root), 0);
+	assert_int_equal(h2_path_lookup(pfs, "file", &file), 0);
+	assert_int_equal(h2_unlink(root, "gone", 4, &gone), 0);
+	assert_int_equal(h2_pfs_rollback(v->fs, "DATA", "snap", "kept", NULL), -EBUSY);
+	assert_int_equal(h2_pfs_rollback_open(v->fs, "DATA", "snap", "kept", NULL), 0);
+	/* The old object. */
+	expect_file(pfs, "file", 10, 5);
+	expect_file(pfs, "new", 20, 2);
+	assert_int_equal(h2_file_write(file, 0, &byte, 1, 0), -ESTALE);
+	assert_int_equal(h2_file_write(gone, 0, &byte, 1, 0), -ESTALE);
+	assert_int_equal(h2_inode_set_attr(file, &set), -ESTALE);
+	assert_int_equal(h2_inode_set_attr(root, &set), -ESTALE);
+	assert_int_equal(h2_unlink(root, "new", 3, NULL), -ESTALE);
+	assert_int_equal(h2_rename(root, "new", 3, root, "x", 1, 0, NULL), -ESTALE);
+	assert_int_equal(h2_link(root, "x", 1, file), -ESTALE);
+	assert_int_equal(h2_destroy_inode(pfs, 99999), -ESTALE);
+	/* The new one. */
+	now = open_pfs(v, "DATA");
+	assert_ptr_not_equal(now, pfs);
+	expect_file(now, "file", 1, 3);
+	expect_no_file(now, "new");
+	put_file(now, "later", 40, 2);
+	h2_inode_put(gone);
+	h2_inode_put(file);
+	h2_inode_put(root);
+	h2_pfs_put(pfs);
+	for (unsigned i = 0; i < 6; i++) {
+		put_file(now, "file", 50 + i, 3);
+		assert_int_equal(h2_fs_sync(v->fs), 0);
+	}
+	/* Once more, with nothing kept. */
+	assert_int_equal(h2_pfs_rollback_open(v->fs, "DATA", "kept", NULL, NULL), 0);
+	h2_pfs_put(now);
+	assert_int_equal(h2_fs_bulkfree(v->fs, NULL, NULL), 0);
+	crash(v);
+	expect(v, "DATA", "file", 10, 5);
+	expect(v, "DATA", "new", 20, 2);
+	expect_no(v, "DATA", "later");
+	expect_no(v, "DATA", "gone");
+	expect(v, "snap", "file", 1, 3);
+	/* Numbers go on behind the highest of all. */
+	put(v, "DATA", "after", 60, 1);
+	now = open_pfs(v, "DATA");
+	assert_int_equal(h2_path_lookup(now, "after", &file), 0);
+	assert_true(h2_inode_meta(file)->inum >= 1024 + 4);
+	h2_inode_put(file);
+	h2_pfs_put(now);
+}
+
 #define PFS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -570,6 +635,7 @@ int main(void)
 		PFS_TEST(a_snapshot_does_not_have_removed_files),
 		PFS_TEST(rollback_gives_the_snapshots_contents),
 		PFS_TEST(rollback_does_not_use_inode_numbers_again),
+		PFS_TEST(an_open_pfs_can_be_rolled_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
