@@ -409,7 +409,9 @@ static bool stop_at(void *user, uint64_t bytes, uint64_t expected)
 static void what_fails_leaves_nothing(void **state)
 {
 	struct volume *v = *state;
-	unsigned calls = 2;
+	unsigned calls = 2, late = 70;
+	struct h2_fs_stats stats;
+	uint64_t lost;
 	struct h2_pass_options options = {.progress = stop_at, .user = &calls};
 	struct h2_inode *dir, *file;
 	struct h2_pfs *pfs;
@@ -427,6 +429,13 @@ static void what_fails_leaves_nothing(void **state)
 	assert_int_equal(try_snapshot(v, "/big", "new"), -ENOTDIR);
 	dir = look_up(pfs, "/home/ann");
 	assert_int_equal(h2_pfs_snapshot_directory(dir, "new", NULL, &options), -EINTR);
+	/* Inodes that it has written are told to be lost, so that a scan is worth it. */
+	h2_fs_get_stats(v->fs, &stats);
+	lost = stats.lost_bytes;
+	options.user = &late;
+	assert_int_equal(h2_pfs_snapshot_directory(dir, "new", NULL, &options), -EINTR);
+	h2_fs_get_stats(v->fs, &stats);
+	assert_true(stats.lost_bytes >= lost + 200 * H2_INODE_SIZE);
 	h2_inode_put(dir);
 	assert_int_equal(count_pfs(v), 2);
 	dir = look_up(pfs, "/home/bob");
