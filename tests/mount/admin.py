@@ -1206,6 +1206,38 @@ def test_other_requests(t):
     t.fsck(image)
 
 
+def test_discard(t):
+    """What is removed leaves holes in the image; without the option it does not."""
+    size = 96 << 20
+    for option, frees in (("discard", True), ("nodiscard", False)):
+        image = t.volume(option, "-L", "DATA", size="1G")
+        point = t.mount_on(t.point(), image + "@DATA", "-o", f"{option},commit=1")
+        write(point + "/stays", "stays")
+        with open(point + "/big", "wb") as f:
+            f.write(os.urandom(size))
+            os.fsync(f.fileno())
+        used = os.stat(image).st_blocks * 512
+        check(used >= size, f"the image has {used} bytes")
+        os.unlink(point + "/big")
+
+        def freed():
+            write(point + "/changes", str(time.monotonic()))
+            return os.stat(image).st_blocks * 512 < used - size // 10 * 9
+        if frees:
+            wait_for(freed, "holes in the image", 20)
+        else:
+            time.sleep(7)
+            check(not freed(), "holes without the option")
+        other = t.point()
+        done = t.run(image + "@LOCAL", other, "-o", "discard")
+        equal(done.returncode, 0, "mounting another PFS")
+        equal("option discard is ignored" in done.stderr, not frees, done.stderr)
+        t.umount(other)
+        equal(read(point + "/stays"), "stays", "another file")
+        t.umount(point)
+        t.fsck(image)
+
+
 def test_destroy(t):
     """Inodes that are overwritten on the volume, in all their copies: names and numbers of them go."""
     h = Tool(t)
