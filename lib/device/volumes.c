@@ -588,19 +588,24 @@ int h2_volumes_read_header(struct h2_volumes *set, unsigned i, unsigned slot, vo
 	return read_copy(&set->volumes[i], slot, buf);
 }
 
-int h2_volumes_read(struct h2_volumes *set, uint64_t offset, void *buf, size_t len)
+/* The volume that all of [offset, offset + len) is on, or NULL. */
+static const struct volume *locate(const struct h2_volumes *set, uint64_t offset, uint64_t len)
 {
 	for (unsigned i = 0; i < set->count; i++) {
 		const struct volume *v = &set->volumes[i];
 		uint64_t size = size_of(set, v);
 
-		if (offset < v->start || offset - v->start >= size)
-			continue;
-		if (len > size - (offset - v->start))
-			return -ERANGE;
-		return h2_device_read(v->dev, offset - v->start, buf, len);
+		if (offset >= v->start && offset - v->start < size)
+			return len <= size - (offset - v->start) ? v : NULL;
 	}
-	return -ERANGE;
+	return NULL;
+}
+
+int h2_volumes_read(struct h2_volumes *set, uint64_t offset, void *buf, size_t len)
+{
+	const struct volume *v = locate(set, offset, len);
+
+	return v ? h2_device_read(v->dev, offset - v->start, buf, len) : -ERANGE;
 }
 
 bool h2_volumes_writable(const struct h2_volumes *set)
@@ -614,32 +619,16 @@ bool h2_volumes_writable(const struct h2_volumes *set)
 
 int h2_volumes_write(struct h2_volumes *set, uint64_t offset, const void *buf, size_t len)
 {
-	for (unsigned i = 0; i < set->count; i++) {
-		const struct volume *v = &set->volumes[i];
-		uint64_t size = size_of(set, v);
+	const struct volume *v = locate(set, offset, len);
 
-		if (offset < v->start || offset - v->start >= size)
-			continue;
-		if (len > size - (offset - v->start))
-			return -ERANGE;
-		return h2_device_write(v->dev, offset - v->start, buf, len);
-	}
-	return -ERANGE;
+	return v ? h2_device_write(v->dev, offset - v->start, buf, len) : -ERANGE;
 }
 
 int h2_volumes_discard(struct h2_volumes *set, uint64_t offset, uint64_t len)
 {
-	for (unsigned i = 0; i < set->count; i++) {
-		const struct volume *v = &set->volumes[i];
-		uint64_t size = size_of(set, v);
+	const struct volume *v = locate(set, offset, len);
 
-		if (offset < v->start || offset - v->start >= size)
-			continue;
-		if (len > size - (offset - v->start))
-			return -ERANGE;
-		return h2_device_discard(v->dev, offset - v->start, len);
-	}
-	return -ERANGE;
+	return v ? h2_device_discard(v->dev, offset - v->start, len) : -ERANGE;
 }
 
 int h2_volumes_flush(struct h2_volumes *set)

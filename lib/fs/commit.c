@@ -85,7 +85,7 @@ static void drop_block(void *user, const struct h2_blockref *ref)
 	h2_encoding_drop(user, ref);
 }
 
-static struct h2_tree_flush flush_of(struct h2_encoding *e, uint64_t modify_tid, unsigned methods)
+struct h2_tree_flush h2_encoding_flush(struct h2_encoding *e, uint64_t modify_tid, unsigned methods)
 {
 	return (struct h2_tree_flush){
 		.mirror_tid = e->commit->tid,
@@ -132,7 +132,7 @@ int h2_place_inode(struct h2_encoding *e, struct h2_blockref *ref, const struct 
 
 static int encode_inode(struct h2_encoding *e, struct h2_inode *inode)
 {
-	struct h2_tree_flush flush = flush_of(e, inode->pfs->modify_tid, inode->ref.methods);
+	struct h2_tree_flush flush = h2_encoding_flush(e, inode->pfs->modify_tid, inode->ref.methods);
 	struct h2_tree_sums sums = {.modify_tid = inode->pfs->modify_tid};
 	struct h2d_inode d = {0};
 	int err = 0;
@@ -197,7 +197,7 @@ static int encode_pfs(struct h2_encoding *e, struct h2_pfs *pfs)
 static int encode_super_root(struct h2_encoding *e)
 {
 	struct h2_fs *fs = e->fs;
-	struct h2_tree_flush flush = flush_of(e, fs->super_modify_tid, fs->super_ref.methods);
+	struct h2_tree_flush flush = h2_encoding_flush(e, fs->super_modify_tid, fs->super_ref.methods);
 	struct h2_tree_change change = {
 		.blocks = &fs->blocks,
 		.kind = H2_TREE_SUPER_ROOT_SET,

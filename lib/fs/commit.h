@@ -28,6 +28,9 @@ void h2_fs_move_neighbours(struct h2_fs *fs);
 int h2_place_inode(struct h2_encoding *e, struct h2_blockref *ref, const struct h2d_inode *d,
 		   const struct h2_tree_sums *sums);
 
+/* How a tree is written whose new blocks get this modify_tid, and a check code by methods. */
+struct h2_tree_flush h2_encoding_flush(struct h2_encoding *e, uint64_t modify_tid, unsigned methods);
+
 /* A block is not part of the group any more. */
 void h2_encoding_drop(struct h2_encoding *e, const struct h2_blockref *ref);
 

@@ -165,36 +165,10 @@ static int insert(struct copy *c, struct h2_blockref *ref)
 	return h2_tree_insert(&change, &c->root, ref);
 }
 
-static int alloc_indirect(void *user, unsigned radix, uint64_t *data_off)
-{
-	struct h2_encoding *e = user;
-
-	return h2_space_alloc(e->fs->space, H2_BLOCKREF_INDIRECT, radix, data_off);
-}
-
-static int write_block(void *user, uint64_t offset, const void *buf, size_t len)
-{
-	struct h2_encoding *e = user;
-
-	return h2_commit_write(&e->commit->writer, offset, buf, len);
-}
-
-static void drop_flushed(void *user, const struct h2_blockref *ref)
-{
-	h2_encoding_drop(user, ref);
-}
-
 static int flush_tree(struct copy *c, struct h2_encoding *e, struct h2_tree_sums *sums)
 {
-	struct h2_tree_flush flush = {
-		.mirror_tid = c->tid,
-		.modify_tid = c->state.snapshot_tid,
-		.check_algo = h2_metadata_check(c->state.ref.methods),
-		.alloc = alloc_indirect,
-		.write = write_block,
-		.drop = drop_flushed,
-		.user = e,
-	};
+	struct h2_tree_flush flush =
+		h2_encoding_flush(e, c->state.snapshot_tid, c->state.ref.methods);
 	int err;
 
 	c->written += atomic_load(&c->branch_bytes);
