@@ -117,6 +117,9 @@ static int add_name(struct copy *c, const struct h2_blockref *ref, uint64_t dir)
 		return -EOPNOTSUPP;
 	if (inum <= H2_INUM_ROOT || inum == c->top)
 		return damaged(c, ref, dir, "dirent-inum", "an inode below the directory", inum);
+	/* More than the volume has room for: directories that share what is in them. */
+	if (c->name_count >= c->held.fs->blocks.total_size / H2_BLOCKREF_SIZE)
+		return damaged(c, ref, dir, "dir-names", "as many names as there is room for", inum);
 	if (grow_array(&c->names, c->name_count, &c->name_room, sizeof(*c->names)) != 0)
 		return -ENOMEM;
 	c->names[c->name_count++] = (struct name){
