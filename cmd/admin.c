@@ -334,7 +334,7 @@ static int snapshot_opened(struct admin *admin, const char *label)
 
 	admin_write_cached(admin);
 	strcpy(s.name, label);
-	return signal_came() ? -EINTR : request(admin, HAMMER2IOC_PFS_SNAPSHOT_DIR, &s);
+	return long_request(admin->fd, HAMMER2IOC_PFS_SNAPSHOT_DIR, &s);
 }
 
 int admin_snapshot_directory(struct admin *admin, const char *origin, const char *dir,
@@ -484,7 +484,7 @@ static int grow_mounted(struct admin *admin, struct hammer2_ioc_growfs *g)
 	if (err)
 		return err;
 	catch_signals();
-	err = request(admin, HAMMER2IOC_GROWFS, g);
+	err = long_request(admin->fd, HAMMER2IOC_GROWFS, g);
 	watch_stop(&watch);
 	release_signals();
 	return err;

@@ -157,7 +157,7 @@ static int diff_mounted(struct admin *admin, struct printer *printer)
 	if (err)
 		return err;
 	admin_write_cached(admin);
-	err = signal_came() ? -EINTR : ioctl(admin->fd, HAMMER2IOC_DIFF, &d) < 0 ? -errno : 0;
+	err = long_request(admin->fd, HAMMER2IOC_DIFF, &d);
 	watch_stop(&watch);
 	return err ? err : print_result(printer, admin->fd, d.result);
 }

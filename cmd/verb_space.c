@@ -97,7 +97,7 @@ int verb_volume_list(struct call *call)
 static int scan_mounted(struct admin *admin, struct h2_bulkfree_result *result)
 {
 	struct hammer2_ioc_bulkfree b = {.sbase = 0};
-	int err = ioctl(admin->fd, HAMMER2IOC_BULKFREE_SCAN, &b) < 0 ? -errno : 0;
+	int err = long_request(admin->fd, HAMMER2IOC_BULKFREE_SCAN, &b);
 
 	*result = (struct h2_bulkfree_result){
 		.blocks = b.count_allocated,
@@ -320,7 +320,7 @@ static int measure_mounted(struct admin *admin, struct h2_usage **usagep)
 
 	if (!err) {
 		catch_signals();
-		err = ioctl(admin->fd, HAMMER2IOC_USAGE, &u) < 0 ? -errno : 0;
+		err = long_request(admin->fd, HAMMER2IOC_USAGE, &u);
 		watch_stop(&watch);
 		release_signals();
 	}

@@ -1,7 +1,9 @@
 /* See watch.h. */
 #include "watch.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
@@ -9,6 +11,7 @@ static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
 #define CAUGHT (sizeof(caught) / sizeof(caught[0]))
 
 #define EVERY_NS 200000000 /* the server is asked */
+#define AGAIN_NS 100000000 /* a request is tried again */
 
 static struct sigaction before[CAUGHT];
 static volatile sig_atomic_t interrupted;
@@ -31,6 +34,21 @@ void release_signals(void)
 {
 	for (size_t i = 0; i < CAUGHT; i++)
 		sigaction(caught[i], &before[i], NULL);
+}
+
+int long_request(int fd, unsigned long cmd, void *argument)
+{
+	const struct timespec pause = {.tv_nsec = AGAIN_NS};
+	int err = 0;
+
+	do {
+		if (err)
+			nanosleep(&pause, NULL);
+		if (interrupted)
+			return -EINTR;
+		err = ioctl(fd, cmd, argument) < 0 ? -errno : 0;
+	} while (err == -EAGAIN);
+	return err;
 }
 
 bool signal_came(void)

@@ -18,6 +18,12 @@
 void catch_signals(void);
 void release_signals(void);
 
+/*
+ * A request that may have to wait for others, on a file of a mounted filesystem: as ioctl(2), but
+ * returns 0 or a negative errno, and asks again while too many wait.
+ */
+int long_request(int fd, unsigned long cmd, void *argument);
+
 /* Whether one has come: for what goes on between ioctls. */
 bool signal_came(void);
 

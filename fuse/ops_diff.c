@@ -53,6 +53,8 @@ int ops_diff(fuse_req_t req, const char *from, const char *to, uint64_t *number)
 	struct result result = {.size = 0};
 	int err = h2_diff(h2_pfs_fs(view_pfs(view_of(req))), from, to, &options, add_entry, &result);
 
+	if (!err && fuse_req_interrupted(req))
+		err = -EINTR; /* nobody would read it */
 	if (err) {
 		result_fini(&result);
 		return err;

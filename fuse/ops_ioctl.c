@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -25,6 +26,7 @@
 #include "session.h"
 
 #define ENDING_TRIES 200u
+#define PASSES_MAX 4 /* that run or wait; each keeps a thread, of which a mount has some more */
 
 /* ---- flags of files ---- */
 
@@ -612,6 +614,7 @@ static int destroy(fuse_req_t req, fuse_ino_t ino, union argument *a)
 #define ANYONE 0x1u  /* may ask, BS 13.1 */
 #define CHANGES 0x2u /* needs a mount for writing */
 #define TELLS 0x4u   /* the argument goes back */
+#define LONG 0x8u    /* a pass over all of the filesystem, or waits for one */
 
 static const struct request {
 	unsigned long cmd;
@@ -627,19 +630,19 @@ static const struct request {
 	{HAMMER2IOC_INODE_GET, ANYONE | TELLS, inode_get},
 	{HAMMER2IOC_INODE_SET, ANYONE | CHANGES, inode_set}, /* it looks at the owner */
 	{HAMMER2IOC_DEBUG_DUMP, ANYONE, debug_dump},
-	{HAMMER2IOC_BULKFREE_SCAN, ANYONE | CHANGES | TELLS, bulkfree_scan},
+	{HAMMER2IOC_BULKFREE_SCAN, ANYONE | CHANGES | TELLS | LONG, bulkfree_scan},
 	{HAMMER2IOC_DESTROY, CHANGES, destroy},
 	{HAMMER2IOC_EMERG_MODE, 0, emerg_mode},
-	{HAMMER2IOC_GROWFS, CHANGES | TELLS, growfs},
+	{HAMMER2IOC_GROWFS, CHANGES | TELLS | LONG, growfs},
 	{HAMMER2IOC_VOLUME_LIST2, TELLS, volume_list2},
 	{HAMMER2IOC_CIDPRUNE, ANYONE, cidprune},
 	{HAMMER2IOC_PFS_RENAME, CHANGES, pfs_rename},
 	{HAMMER2IOC_PFS_ROLLBACK, CHANGES, pfs_rollback},
 	{HAMMER2IOC_PFS_SNAPSHOT_OF, CHANGES, pfs_snapshot_of},
-	{HAMMER2IOC_PFS_SNAPSHOT_DIR, CHANGES, pfs_snapshot_dir},
+	{HAMMER2IOC_PFS_SNAPSHOT_DIR, CHANGES | LONG, pfs_snapshot_dir},
 	{HAMMER2IOC_STATUS, ANYONE | TELLS, status},
-	{HAMMER2IOC_USAGE, TELLS, usage},
-	{HAMMER2IOC_DIFF, TELLS, diff},
+	{HAMMER2IOC_USAGE, TELLS | LONG, usage},
+	{HAMMER2IOC_DIFF, TELLS | LONG, diff},
 	{HAMMER2IOC_RESULT, ANYONE | TELLS, result_read},
 };
 
@@ -678,6 +681,19 @@ static void run(fuse_req_t req, fuse_ino_t ino, const struct request *r, const v
 		fuse_reply_ioctl(req, 0, &argument, r->flags & TELLS ? size : 0);
 }
 
+/* Where all threads waited for a pass, nobody would be left to read that it is interrupted. */
+static void run_long(fuse_req_t req, fuse_ino_t ino, const struct request *r, const void *in,
+		     size_t in_size)
+{
+	static atomic_uint passes;
+
+	if (atomic_fetch_add(&passes, 1) < PASSES_MAX)
+		run(req, ino, r, in, in_size);
+	else
+		fuse_reply_err(req, EAGAIN);
+	atomic_fetch_sub(&passes, 1);
+}
+
 void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
 	      unsigned flags, const void *in, size_t in_size, size_t out_size)
 {
@@ -696,8 +712,10 @@ void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fu
 		return;
 	}
 	for (size_t i = 0; i < REQUEST_COUNT; i++) {
-		if ((unsigned)requests[i].cmd == cmd) {
-			run(req, ino, &requests[i], in, in_size);
+		const struct request *r = &requests[i];
+
+		if ((unsigned)r->cmd == cmd) {
+			(r->flags & LONG ? run_long : run)(req, ino, r, in, in_size);
 			return;
 		}
 	}

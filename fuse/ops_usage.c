@@ -55,6 +55,8 @@ int ops_usage(fuse_req_t req, struct hammer2_ioc_usage *answer)
 		return err;
 	err = encode(&result, usage);
 	h2_usage_free(usage);
+	if (!err && fuse_req_interrupted(req))
+		err = -EINTR; /* nobody would read it */
 	if (err) {
 		result_fini(&result);
 		return err;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -19,6 +20,7 @@ static struct kept {
 	time_t asked; /* monotonic */
 	struct result result;
 } kept[KEPT]; /* under lock */
+static bool sweeping; /* under lock: a thread does */
 
 int result_add(struct result *result, const void *bytes, size_t size)
 {
@@ -68,6 +70,37 @@ static void give_up_old(void)
 			give_up(&kept[i]);
 }
 
+/* As long as some are kept: gives up what nobody asks for any more. */
+static void *sweep(void *user)
+{
+	const struct timespec pause = {.tv_sec = KEPT_SECONDS};
+	bool more = true;
+
+	(void)user;
+	while (more) {
+		nanosleep(&pause, NULL);
+		pthread_mutex_lock(&lock);
+		give_up_old();
+		more = false;
+		for (unsigned i = 0; i < KEPT; i++)
+			more = more || kept[i].number;
+		sweeping = more;
+		pthread_mutex_unlock(&lock);
+	}
+	return NULL;
+}
+
+/* Without a thread it is left to the next request. */
+static void start_sweeping(void)
+{
+	pthread_t thread;
+
+	if (sweeping || pthread_create(&thread, NULL, sweep, NULL) != 0)
+		return;
+	sweeping = true;
+	pthread_detach(thread);
+}
+
 uint64_t results_keep(struct result *result, uid_t uid)
 {
 	struct kept *k = &kept[0];
@@ -86,6 +119,7 @@ uint64_t results_keep(struct result *result, uid_t uid)
 		give_up(k);
 	*k = (struct kept){.number = number, .uid = uid, .asked = now(), .result = *result};
 	*result = (struct result){0};
+	start_sweeping();
 	pthread_mutex_unlock(&lock);
 	return number;
 }

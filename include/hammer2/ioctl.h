@@ -11,6 +11,10 @@
  * and CIDPRUNE; the owner of a file INODE_SET of its compression and check algorithm; everything
  * else root, and the user who mounted it. Besides what is listed there are the errors EPERM, EROFS
  * (the mount, or the volumes, are for reading only), EINVAL, ENOSPC, EIO, ENOMEM.
+ *
+ * BULKFREE_SCAN, GROWFS, PFS_SNAPSHOT_DIR, USAGE and DIFF may take long, and wait for each other. They end
+ * with EINTR when their caller gets a signal, and then nothing has changed; and with EAGAIN where too
+ * many wait already: ask again.
  */
 #ifndef HAMMER2_IOCTL_H
 #define HAMMER2_IOCTL_H

@@ -210,15 +210,15 @@ REQUESTS = (Bulkfree, Usage, Diff, Snapshot, Growfs)
 
 
 class Client:
-    """A process that asks for it; in its ioctl, when this returns."""
+    """A process that asks for it; in its ioctl, when this returns, unless it is one of many."""
 
-    def __init__(self, request, stderr=None):
+    def __init__(self, request, stderr=None, many=False):
         bed = request.bed
         self.request, self.out = request, tempfile.TemporaryFile("w+")
         self.err = None if stderr else tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen([bed.h.program, *request.args], stdout=self.out,
                                         stderr=stderr or self.err)
-        wait_for(lambda: self.is_asking() or not self.runs(), f"the ioctl of {request.args}")
+        wait_for(lambda: many or self.is_asking() or not self.runs(), f"the ioctl of {request.args}")
 
     def is_asking(self):
         with open(f"/proc/{self.process.pid}/syscall") as f:
@@ -231,15 +231,15 @@ class Client:
     def end(self, code, seconds=30):
         """What it has written, when it has ended."""
         try:
-            equal(self.process.wait(seconds), code, f"exit code of {self.request.args}")
+            found = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise Failure(f"{self.request.args}: has not ended within {seconds} s")
-        finally:
-            self.out.seek(0)
-        if self.err:
-            self.err.seek(0)
-        return self.out.read(), self.err and self.err.read()
+        for file in filter(None, (self.out, self.err)):
+            file.seek(0)
+        out, err = self.out.read(), self.err and self.err.read()
+        equal(found, code, f"exit code of {self.request.args} ({err})")
+        return out, err
 
 
 def run(request):
@@ -407,6 +407,26 @@ def all_of(kind):
     return test
 
 
+def test_many_at_once(t):
+    """More than the server has threads: others are answered nevertheless, and all come to their turn."""
+    bed = Bed(t)
+    holder = start_slowly(Usage(bed))
+    clients = [Client(kind(bed), many=True) for _ in range(5) for kind in (Bulkfree, Diff, Usage)]
+    time.sleep(0.5)
+    for name in "d0", "missing":
+        subprocess.run(["ls", f"{bed.point}/top/{name}"], timeout=SOON, capture_output=True)
+    for number, code in ((signal.SIGINT, 1), (signal.SIGKILL, -signal.SIGKILL)):
+        client = clients.pop()
+        client.process.send_signal(number)
+        client.end(code, SOON)
+    check(holder.runs(), "the one that they wait for was too fast")
+    bed.fast()
+    for client in holder, *clients:
+        client.request.check(client.end(0)[0])
+    t.umount(bed.point)
+    t.fsck(bed.image)
+
+
 def test_results_that_nobody_reads(t):
     """More of them than are kept: who reads the result, gets it nevertheless."""
     bed = Bed(t)
@@ -425,4 +445,5 @@ def test_results_that_nobody_reads(t):
 
 if __name__ == "__main__":
     sys.exit(mount_cli.main({**{"test_" + kind.name: all_of(kind) for kind in REQUESTS},
+                             "test_many_at_once": test_many_at_once,
                              "test_results_that_nobody_reads": test_results_that_nobody_reads}))
