@@ -29,7 +29,7 @@ static const char usage_text[] =
 	"       offset=BYTES     where the volume begins in its file\n"
 	"       header=N         use header copy N (1..4) instead of the newest good one\n"
 	"       ro, rw           for reading only, or also for writing (the default)\n"
-	"       cache=SIZE       memory for blocks (suffixes K, M, G); default: 1/16 of\n"
+	"       cache=SIZE       memory for blocks (suffixes K, M, G); default: 1/12 of\n"
 	"                        the machine's memory, 64M to 2G\n"
 	"       dirty=SIZE       memory for changes not yet written; default 128M\n"
 	"       commit=SECONDS   write changes after that time at the latest; default 5\n"

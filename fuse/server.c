@@ -35,7 +35,7 @@
 #define TICK_MS 1000
 #define COMMIT_SECONDS_DEFAULT 5
 #define CACHE_DEFAULT_MAX ((size_t)2 << 30)
-#define CACHE_DIVISOR 16u
+#define CACHE_DIVISOR 12u
 #define ENDING_PATIENCE_MS 5000 /* how long a new mount waits for one that is just ending */
 
 /* A connection that is closed when a session's changes are on the volumes. */
@@ -152,7 +152,7 @@ static int open_volumes(struct server *s, const struct options *o, struct contro
 }
 
 /*
- * A sixteenth of the machine's memory: what a directory of a million names needs is then in
+ * A twelfth of the machine's memory: what a directory of a million names needs is then in
  * memory on common machines.
  */
 static size_t default_cache_bytes(void)

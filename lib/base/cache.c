@@ -265,6 +265,24 @@ struct h2_cached *h2_cache_insert(struct h2_cache *cache, struct h2_cached *obj,
 	return obj;
 }
 
+void h2_cache_drop(struct h2_cache *cache, const struct h2_cache_key *key)
+{
+	uint64_t hash = key_hash(key);
+	struct shard *s = shard_of(cache, hash);
+	struct h2_cached *obj;
+	bool idle = false;
+
+	h2_mutex_lock(&s->lock);
+	obj = find_locked(s, hash, key);
+	if (obj) {
+		idle = obj->refs == 0;
+		unhash_locked(s, obj);
+	}
+	h2_mutex_unlock(&s->lock);
+	if (idle)
+		obj->free(obj);
+}
+
 void h2_cache_ref(struct h2_cache *cache, struct h2_cached *obj)
 {
 	struct shard *s = shard_of(cache, key_hash(&obj->key));

@@ -88,6 +88,7 @@ static void drop_block(void *user, const struct h2_blockref *ref)
 struct h2_tree_flush h2_encoding_flush(struct h2_encoding *e, uint64_t modify_tid, unsigned methods)
 {
 	return (struct h2_tree_flush){
+		.blocks = &e->fs->blocks,
 		.mirror_tid = e->commit->tid,
 		.modify_tid = modify_tid,
 		.check_algo = h2_metadata_check(methods),

@@ -90,6 +90,7 @@ struct h2_tree_sums {
 };
 
 struct h2_tree_flush {
+	struct h2_blocks *blocks; /* whose cache receives the blocks; NULL: none */
 	uint64_t mirror_tid, modify_tid;
 	unsigned check_algo;                                          /* of new blocks */
 	int (*alloc)(void *user, unsigned radix, uint64_t *data_off); /* an INDIRECT block */

@@ -46,6 +46,8 @@ static int flush_branch(const struct h2_tree_flush *flush, struct h2_branch *bra
 	while ((size_t)1 << radix < size)
 		radix++;
 	h2_blockref_decode(d, &ref);
+	if (branch->old_data_off && flush->blocks)
+		h2_node_drop(flush->blocks, &ref);
 	err = flush->alloc(flush->user, radix, &ref.data_off);
 	if (err)
 		return err;
@@ -63,6 +65,8 @@ static int flush_branch(const struct h2_tree_flush *flush, struct h2_branch *bra
 	err = h2_check_set(&ref, block, size);
 	if (!err)
 		err = flush->write(flush->user, h2_blockref_offset(&ref), block, size);
+	if (!err && flush->blocks)
+		h2_node_enter(flush->blocks, &ref, block);
 	free(block);
 	if (err)
 		return err;

@@ -186,6 +186,30 @@ int h2_node_get(struct h2_blocks *blocks, const struct h2_where *where,
 	return 0;
 }
 
+void h2_node_enter(struct h2_blocks *blocks, const struct h2_blockref *ref, const void *block)
+{
+	size_t size = h2_block_size(ref);
+	unsigned count = (unsigned)(size / H2_BLOCKREF_SIZE);
+	struct h2_array_entry *entries;
+	struct h2_node *node;
+	void *bytes;
+
+	node = alloc_node(size, count, &entries, &bytes);
+	if (!node)
+		return;
+	memcpy(bytes, block, size);
+	h2_array_init(&node->array, bytes, count, entries);
+	node->cached.key = h2_block_cache_key(ref, H2_CACHE_NODE);
+	h2_cache_put(blocks->cache, h2_cache_insert(blocks->cache, &node->cached, false));
+}
+
+void h2_node_drop(struct h2_blocks *blocks, const struct h2_blockref *ref)
+{
+	struct h2_cache_key key = h2_block_cache_key(ref, H2_CACHE_NODE);
+
+	h2_cache_drop(blocks->cache, &key);
+}
+
 void h2_node_put(struct h2_blocks *blocks, struct h2_node *node)
 {
 	if (node)

@@ -64,4 +64,13 @@ int h2_node_get(struct h2_blocks *blocks, const struct h2_where *where,
 		const struct h2_blockref *ref, struct h2_node **nodep);
 void h2_node_put(struct h2_blocks *blocks, struct h2_node *node); /* NULL is allowed */
 
+/*
+ * Enter the node of a block that has just been made, so that it is not read back: ref is complete, and
+ * block has h2_block_size() bytes. Without memory it is read when it is needed.
+ */
+void h2_node_enter(struct h2_blocks *blocks, const struct h2_blockref *ref, const void *block);
+
+/* The block has been replaced, and will hardly be looked for any more. */
+void h2_node_drop(struct h2_blocks *blocks, const struct h2_blockref *ref);
+
 #endif
