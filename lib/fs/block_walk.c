@@ -12,7 +12,7 @@ static const struct h2_where nowhere = {.pfs = NULL};
 
 #define TASKS_MAX 64u     /* that wait for a thread; each may be a whole tree */
 #define POLL_MS 100u      /* how often goes_on() is asked */
-#define NICENESS 10       /* of the threads */
+#define NICENESS 19       /* of the threads */
 
 struct h2_walk_team {
 	struct h2_pool *pool;
