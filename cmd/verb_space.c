@@ -270,7 +270,7 @@ static void print_info(const struct admin *admin, const struct summary *s)
 		       : 0);
 	printf("coming back  %s with the next commits", out_size(status->waiting_bytes, size));
 	printf(", about %s by bulk free%s\n", out_size(status->lost_bytes, size),
-	       status->scan_expected_bytes ? ", which is running" : "");
+	       status->scan_expected_bytes ? " (a pass over the filesystem is running)" : "");
 	for (int i = 0; i < s->count; i++) {
 		printf("volume %-3d   ", s->volumes[i].id);
 		out_name(stdout, s->volumes[i].path, strlen(s->volumes[i].path));
@@ -295,7 +295,7 @@ static void json_info(struct json *json, const struct admin *admin, const struct
 	json_uint(json, "allocator_free", s->status.free_bytes);
 	json_uint(json, "waiting_bytes", s->status.waiting_bytes);
 	json_uint(json, "lost_bytes", s->status.lost_bytes);
-	json_bool(json, "bulkfree_running", s->status.scan_expected_bytes != 0);
+	json_bool(json, "pass_running", s->status.scan_expected_bytes != 0);
 	if (s->count >= 0) {
 		json_uint(json, "version", s->version);
 		json_volumes(json, s->volumes, s->count);

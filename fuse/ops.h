@@ -44,7 +44,7 @@ struct ops_view { /* the userdata of a FUSE session */
 	_Atomic(struct ops_state *) state;
 
 	/* set at start, then constant */
-	struct nodes *nodes; /* NULL: mounted for reading */
+	struct nodes *nodes;     /* NULL: mounted for reading */
 	struct snapdir *snapdir; /* NULL: there is none */
 	bool sync;           /* every change is durable before it is answered */
 	bool dirsync;        /* every change but those of file contents is */

@@ -272,7 +272,8 @@ static mode_t mode_of(unsigned object_type)
 
 /*
  * What a listing without attributes tells; also in a listing with them where the inode cannot be
- * read, or is one too many: node 0 makes the kernel look the name up when somebody wants it, and get the error then.
+ * read, or is one too many: node 0 makes the kernel look the name up when somebody wants it, and get
+ * the error then.
  */
 static void fill_bare(struct fuse_entry_param *entry, uint64_t inum, mode_t mode)
 {

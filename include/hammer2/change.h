@@ -64,8 +64,8 @@ int h2_fs_bulkfree(struct h2_fs *fs, const struct h2_pass_options *options,
  * already is no error. Others go on reading and writing meanwhile. It waits for passes that run; the
  * options' progress, unless NULL, can end this waiting, but not the growing.
  *
- * Returns 0; -EINTR (nothing has changed); -EINVAL (smaller than it is, or larger than the device); -EOPNOTSUPP (several volumes:
- * BS 11).
+ * Returns 0; -EINTR (nothing has changed); -EINVAL (smaller than it is, or larger than the device);
+ * -EOPNOTSUPP (several volumes: BS 11).
  */
 int h2_fs_grow(struct h2_fs *fs, uint64_t size, const struct h2_pass_options *options,
 	       uint64_t *new_size);

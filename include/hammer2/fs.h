@@ -74,7 +74,7 @@ struct h2_fs_stats {
 	uint64_t free_bytes;  /* never more than total_bytes */
 	uint64_t waiting_bytes; /* of free_bytes: dropped, and free after some more commits */
 	uint64_t lost_bytes;    /* about so much would bulk free find */
-	uint64_t scan_bytes, scan_expected_bytes; /* of the running bulk free; both 0: none runs */
+	uint64_t scan_bytes, scan_expected_bytes; /* of the running pass; both 0: none runs */
 	uint64_t inodes; /* in all PFSs, as counted by the super-root's blockref */
 	size_t cache_bytes;   /* now in memory */
 	uint64_t cache_hits, cache_misses;

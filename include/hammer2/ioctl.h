@@ -140,7 +140,7 @@ struct hammer2_ioc_status {
 	uint64_t total_bytes, free_bytes;
 	uint64_t waiting_bytes; /* of free_bytes: free after some more commits */
 	uint64_t lost_bytes;    /* about so much a bulk free would find */
-	uint64_t scan_bytes, scan_expected_bytes; /* of the running bulk free; both 0: none runs */
+	uint64_t scan_bytes, scan_expected_bytes; /* of the running pass; both 0: none runs */
 	uint32_t writable;                        /* this mount is for writing */
 	uint32_t reserved0;
 	uint64_t server; /* tells servers, and so filesystems, apart; the same for all its mounts */

@@ -62,7 +62,10 @@ struct h2_cached *h2_cache_get(struct h2_cache *cache, const struct h2_cache_key
  */
 struct h2_cached *h2_cache_insert(struct h2_cache *cache, struct h2_cached *obj, bool replace);
 
-/* Drop an object that nobody will look for any more, if it is there; referenced ones with their last reference. */
+/*
+ * Drop an object that nobody will look for any more, if it is there; a referenced one goes with its last
+ * reference.
+ */
 void h2_cache_drop(struct h2_cache *cache, const struct h2_cache_key *key);
 
 /* Take another reference to an object that the caller already refers to. */
