@@ -36,6 +36,8 @@
 #define COMMIT_SECONDS_DEFAULT 5
 #define CACHE_DEFAULT_MAX ((size_t)2 << 30)
 #define CACHE_DIVISOR 12u
+#define DIRTY_DEFAULT_MAX ((size_t)1 << 30)
+#define DIRTY_DIVISOR 32u
 #define ENDING_PATIENCE_MS 5000 /* how long a new mount waits for one that is just ending */
 
 /* A connection that is closed when a session's changes are on the volumes. */
@@ -151,18 +153,28 @@ static int open_volumes(struct server *s, const struct options *o, struct contro
 	return EXIT_OK;
 }
 
-/*
- * A twelfth of the machine's memory: what a directory of a million names needs is then in
- * memory on common machines.
- */
-static size_t default_cache_bytes(void)
+/* A part of the machine's memory. */
+static size_t share_of_memory(unsigned divisor, size_t min, size_t max)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
-	uint64_t bytes = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size / CACHE_DIVISOR : 0;
+	uint64_t bytes = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size / divisor : 0;
 
-	if (bytes < H2_CACHE_DEFAULT)
-		return H2_CACHE_DEFAULT;
-	return bytes < CACHE_DEFAULT_MAX ? (size_t)bytes : CACHE_DEFAULT_MAX;
+	return bytes < min ? min : bytes < max ? (size_t)bytes : max;
+}
+
+/* What a directory of a million names needs is in memory on common machines. */
+static size_t default_cache_bytes(void)
+{
+	return share_of_memory(CACHE_DIVISOR, H2_CACHE_DEFAULT, CACHE_DEFAULT_MAX);
+}
+
+/*
+ * A commit writes each block of names that has changed once, however often it did: the more changes
+ * it has, the less each costs.
+ */
+static size_t default_dirty_bytes(void)
+{
+	return share_of_memory(DIRTY_DIVISOR, H2_DIRTY_DEFAULT, DIRTY_DEFAULT_MAX);
 }
 
 static int open_fs(struct server *s, const struct options *o, struct control_message *m)
@@ -171,7 +183,7 @@ static int open_fs(struct server *s, const struct options *o, struct control_mes
 		.cache_bytes = o->cache_bytes ? o->cache_bytes : default_cache_bytes(),
 		.report = log_report,
 		.write = !s->read_only,
-		.dirty_bytes = o->dirty_bytes,
+		.dirty_bytes = o->dirty_bytes ? o->dirty_bytes : default_dirty_bytes(),
 		.discard = o->discard,
 		.commit_seconds = o->commit_seconds ? o->commit_seconds : COMMIT_SECONDS_DEFAULT,
 	};
@@ -187,7 +199,7 @@ static int open_fs(struct server *s, const struct options *o, struct control_mes
 	}
 	s->limits = (struct control_limits){
 		.cache_bytes = fo.cache_bytes,
-		.dirty_bytes = o->dirty_bytes ? o->dirty_bytes : H2_DIRTY_DEFAULT,
+		.dirty_bytes = fo.dirty_bytes,
 		.commit_seconds = fo.commit_seconds,
 		.discard = fo.discard,
 	};

@@ -29,6 +29,8 @@ struct h2_inode;
 
 #define H2_DIRTY_DEFAULT ((size_t)128 << 20)
 
+#define H2_STORE_DEFAULT ((size_t)64 << 20)
+
 struct h2_fs_options {
 	size_t cache_bytes;   /* memory for blocks that may be needed again; 0: H2_CACHE_DEFAULT */
 	h2_report_fn *report; /* receives findings; may be NULL */
@@ -37,7 +39,8 @@ struct h2_fs_options {
 	/* The rest is for filesystems that are changed. */
 	bool write;         /* allow changes; the volumes must be open for writing */
 	size_t dirty_bytes; /* bound on changes kept in memory; 0: H2_DIRTY_DEFAULT */
-	size_t store_bytes; /* written contents from which on threads store some; 0: half of that */
+	/* Written contents from which on threads store some; 0: H2_STORE_DEFAULT or half of dirty_bytes. */
+	size_t store_bytes;
 	bool pack;          /* the lowest places on the media first; else like goes with like */
 	unsigned
 		commit_seconds; /* commit changes not older than this by itself; 0: only when told */

@@ -283,6 +283,22 @@ void h2_cache_drop(struct h2_cache *cache, const struct h2_cache_key *key)
 		obj->free(obj);
 }
 
+bool h2_cache_take(struct h2_cache *cache, struct h2_cached *obj)
+{
+	struct shard *s = shard_of(cache, key_hash(&obj->key));
+	bool alone;
+
+	h2_mutex_lock(&s->lock);
+	alone = obj->refs == 1;
+	if (alone) {
+		if (obj->hashed)
+			unhash_locked(s, obj);
+		obj->refs = 0;
+	}
+	h2_mutex_unlock(&s->lock);
+	return alone;
+}
+
 void h2_cache_ref(struct h2_cache *cache, struct h2_cached *obj)
 {
 	struct shard *s = shard_of(cache, key_hash(&obj->key));

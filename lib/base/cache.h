@@ -68,6 +68,12 @@ struct h2_cached *h2_cache_insert(struct h2_cache *cache, struct h2_cached *obj,
  */
 void h2_cache_drop(struct h2_cache *cache, const struct h2_cache_key *key);
 
+/*
+ * Take an object out of the cache if the caller's reference is the only one: true, and it is the caller's
+ * own from then on, to change or to enter again. Else nothing happens.
+ */
+bool h2_cache_take(struct h2_cache *cache, struct h2_cached *obj);
+
 /* Take another reference to an object that the caller already refers to. */
 void h2_cache_ref(struct h2_cache *cache, struct h2_cached *obj);
 

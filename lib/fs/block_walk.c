@@ -219,7 +219,7 @@ static int walk_array(const struct h2_block_walk *walk, const struct h2_array *a
 		if (branch->old_data_off)
 			err = meet_old(walk, branch->old_data_off, kind);
 		if (!err)
-			err = walk_array(walk, &branch->array, kind);
+			err = walk_array(walk, &branch->node->array, kind);
 	}
 	return err;
 }

@@ -603,16 +603,21 @@ static void push_tasks(struct h2_fs *fs, enum task_kind kind, unsigned count)
 
 void h2_buffers_throttle(struct h2_fs *fs)
 {
+	uint64_t held;
+
 	if (atomic_load(&fs->buffer_bytes) > fs->store_limit &&
 	    atomic_load(&fs->drains) < fs->pool_threads)
 		push_tasks(fs, TASK_BACKGROUND, 1);
 	if (!below_limit(fs))
 		(void)drain(fs, false, below_limit);
+	if (fs->hold_commits)
+		return;
 	/* Inodes and branches leave memory by a commit only. */
-	if (!fs->hold_commits && atomic_load(&fs->dirty_inodes) * sizeof(struct h2_inode) +
-						 atomic_load(&fs->branch_bytes) >
-					 fs->dirty_limit)
+	held = atomic_load(&fs->dirty_inodes) * sizeof(struct h2_inode) + atomic_load(&fs->branch_bytes);
+	if (held > fs->dirty_limit)
 		(void)h2_txn_sync(fs->txn);
+	else if (held > fs->dirty_limit / 2)
+		h2_txn_hurry(fs->txn);
 }
 
 static bool is_empty(struct h2_fs *fs)

@@ -312,10 +312,13 @@ static void unlist(struct h2_fs *fs, struct h2_inode *inode)
 	h2_mutex_unlock(&fs->dirty_lock);
 }
 
-static void clean_tree(struct h2_inode *inode)
+/* Give up an inode's branches; what was written stays in the cache if it is to be kept. */
+static void clean_tree(struct h2_inode *inode, bool keep)
 {
+	struct h2_fs *fs = h2_inode_fs(inode);
+
 	if (!h2_inode_is_inline(inode))
-		h2_tree_clean(&inode->u.root, &h2_inode_fs(inode)->branch_bytes);
+		h2_tree_clean(&inode->u.root, keep ? &fs->blocks : NULL, &fs->branch_bytes);
 }
 
 static void encoded(void *user)
@@ -326,7 +329,7 @@ static void encoded(void *user)
 		struct h2_inode *inode = fs->group[i];
 
 		if (!inode->gone) {
-			clean_tree(inode);
+			clean_tree(inode, true);
 			unlist(fs, inode);
 			h2_inode_put(inode);
 		} else if (h2_cache_refs(fs->blocks.cache, &inode->cached) == 1) {
@@ -342,12 +345,12 @@ static void encoded(void *user)
 	for (struct h2_pfs *pfs = fs->pfs_list; pfs; pfs = pfs->next) {
 		if (!pfs->in_group)
 			continue;
-		clean_tree(pfs->root);
+		clean_tree(pfs->root, true);
 		pfs->in_group = false;
 		pfs->modify_tid++;
 	}
-	h2_tree_clean(&fs->super_root, &fs->branch_bytes);
-	h2_tree_clean(&fs->super_set, &fs->branch_bytes);
+	h2_tree_clean(&fs->super_root, &fs->blocks, &fs->branch_bytes);
+	h2_tree_clean(&fs->super_set, &fs->blocks, &fs->branch_bytes);
 	fs->super_modify_tid = fs->super_ref.modify_tid + 1;
 	h2_fs_judge_room(fs);
 }
@@ -360,7 +363,7 @@ static void failed(void *user)
 {
 	struct h2_fs *fs = user;
 
-	h2_tree_clean(&fs->super_root, &fs->branch_bytes);
+	h2_tree_clean(&fs->super_root, NULL, &fs->branch_bytes);
 	memcpy(fs->super_inode.u.blockset, fs->super_committed, sizeof(fs->super_committed));
 	h2_root_init(&fs->super_root, fs->super_inode.u.blockset);
 }
@@ -374,7 +377,7 @@ static void reap_inode(struct h2_inode *inode)
 		struct h2_tree_change change = h2_inode_change(inode);
 
 		(void)h2_tree_remove_range(&change, &inode->u.root, 0, UINT64_MAX);
-		clean_tree(inode);
+		clean_tree(inode, false);
 	}
 	h2_rwlock_unlock(&inode->lock);
 }
@@ -403,21 +406,21 @@ void h2_fs_forget_changes(struct h2_fs *fs)
 
 		fs->reap = inode->reap_next;
 		h2_buffer_discard_range(inode, 0, UINT64_MAX);
-		clean_tree(inode);
+		clean_tree(inode, false);
 		h2_inode_put(inode);
 	}
 	while (fs->dirty_first) {
 		struct h2_inode *inode = fs->dirty_first;
 
 		h2_buffer_discard_range(inode, 0, UINT64_MAX);
-		clean_tree(inode);
+		clean_tree(inode, false);
 		unlist(fs, inode);
 		h2_inode_put(inode);
 	}
 	for (struct h2_pfs *pfs = fs->pfs_list; pfs; pfs = pfs->next)
-		clean_tree(pfs->root);
-	h2_tree_clean(&fs->super_root, &fs->branch_bytes);
-	h2_tree_clean(&fs->super_set, &fs->branch_bytes);
+		clean_tree(pfs->root, false);
+	h2_tree_clean(&fs->super_root, NULL, &fs->branch_bytes);
+	h2_tree_clean(&fs->super_set, NULL, &fs->branch_bytes);
 	free(fs->group);
 	fs->group = NULL;
 }

@@ -41,7 +41,7 @@ static void free_inode(struct h2_cached *cached)
 	/* An operation that failed may have left branches that change nothing. */
 	for (unsigned i = 0; !h2_inode_is_inline(inode) && i < H2_BLOCKSET_COUNT; i++) {
 		if (inode->u.root.children[i])
-			h2_tree_clean(&inode->u.root, &h2_inode_fs(inode)->branch_bytes);
+			h2_tree_clean(&inode->u.root, NULL, &h2_inode_fs(inode)->branch_bytes);
 	}
 	free(inode->buffers);
 	h2_rwlock_fini(&inode->lock);

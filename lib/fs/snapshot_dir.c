@@ -177,7 +177,7 @@ static int flush_tree(struct copy *c, struct h2_encoding *e, struct h2_tree_sums
 	c->written += atomic_load(&c->branch_bytes);
 	err = h2_tree_flush(&flush, &c->root, sums);
 	if (!err)
-		h2_tree_clean(&c->root, &c->branch_bytes);
+		h2_tree_clean(&c->root, &e->fs->blocks, &c->branch_bytes);
 	return err;
 }
 
@@ -415,7 +415,7 @@ static int run(struct copy *c, const char *label, const struct h2_pfs_ids *ids)
 		/* Nobody drops it block by block: a scan spares what is counted as in use. */
 		h2_space_share_all(fs->space);
 	}
-	h2_tree_clean(&c->root, &c->branch_bytes);
+	h2_tree_clean(&c->root, NULL, &c->branch_bytes);
 	h2_set_clear(&c->dirs);
 	free(c->names);
 	free(c->todo);

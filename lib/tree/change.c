@@ -12,7 +12,7 @@
 #define DIRECTORY_BLOCK 4096u
 #define WIDE_BLOCK 16384u
 
-/* An array that can be changed: a root's or a branch's. */
+/* An array that can be changed: a root's or a branch's. Its entries fill slots 0 .. count - 1. */
 struct level {
 	struct h2_array *array;
 	struct h2d_blockref *refs;
@@ -29,39 +29,47 @@ struct path {
 
 /* ---- branches ---- */
 
-static struct h2_branch *alloc_branch(const struct h2_tree_change *change, unsigned capacity)
+/* The branch takes the node; without memory (NULL) the node is freed. NULL: there was none for it. */
+static struct h2_branch *branch_of(const struct h2_tree_change *change, struct h2_node *node)
 {
-	size_t entries_bytes = capacity * sizeof(struct h2_array_entry);
-	size_t refs_bytes = capacity * sizeof(struct h2d_blockref);
-	size_t bytes = sizeof(struct h2_branch) + entries_bytes + refs_bytes +
-		       capacity * sizeof(struct h2_branch *);
-	struct h2_branch *branch = malloc(bytes);
+	struct h2_branch *branch;
 
-	if (!branch)
+	if (!node)
 		return NULL;
-	memset(branch, 0, bytes - refs_bytes);
-	branch->array.children = (struct h2_branch **)(branch + 1);
-	branch->array.entries = (struct h2_array_entry *)(branch->array.children + capacity);
-	branch->refs = (struct h2d_blockref *)(branch->array.entries + capacity);
-	branch->array.refs = branch->refs;
-	branch->array.disjoint = true;
-	branch->capacity = capacity;
-	atomic_fetch_add(change->branch_bytes, capacity * H2_BLOCKREF_SIZE);
+	branch = calloc(1, sizeof(*branch) + node->capacity * sizeof(struct h2_branch *));
+	if (!branch) {
+		h2_node_free(node);
+		return NULL;
+	}
+	branch->node = node;
+	node->array.children = branch->children;
+	atomic_fetch_add(change->branch_bytes, node->capacity * H2_BLOCKREF_SIZE);
 	return branch;
 }
 
-void h2_branch_free(struct h2_branch *branch, _Atomic uint64_t *branch_bytes)
+static struct h2_branch *new_branch(const struct h2_tree_change *change, unsigned capacity)
 {
-	for (unsigned i = 0; i < branch->array.count; i++) {
-		if (branch->array.children[i])
-			h2_branch_free(branch->array.children[i], branch_bytes);
-	}
-	atomic_fetch_sub(branch_bytes, branch->capacity * H2_BLOCKREF_SIZE);
+	return branch_of(change, h2_node_new(capacity));
+}
+
+/* Free a branch but for its node, which is the caller's then. */
+static struct h2_node *release(struct h2_branch *branch, _Atomic uint64_t *branch_bytes)
+{
+	struct h2_node *node = branch->node;
+
+	atomic_fetch_sub(branch_bytes, node->capacity * H2_BLOCKREF_SIZE);
+	node->array.children = NULL;
 	free(branch);
+	return node;
+}
+
+static void free_branch(struct h2_branch *branch, _Atomic uint64_t *branch_bytes)
+{
+	h2_node_free(release(branch, branch_bytes));
 }
 
 /* Entries of a root that came from the media can have gaps between them: slots 0 .. count - 1. */
-static void close_gaps(struct h2_root *root)
+static void compact_root(struct h2_root *root)
 {
 	struct h2d_blockref refs[H2_BLOCKSET_COUNT];
 	struct h2_branch *children[H2_BLOCKSET_COUNT] = {NULL};
@@ -77,14 +85,25 @@ static void close_gaps(struct h2_root *root)
 	memcpy(root->children, children, sizeof(children));
 }
 
-static void set_level(struct path *path, struct h2_array *array, struct h2d_blockref *refs,
-		      struct h2_branch *branch, unsigned capacity)
+static struct level root_level(struct h2_root *root)
 {
-	path->levels[path->depth++] = (struct level){
-		.array = array,
-		.refs = refs,
+	return (struct level){
+		.array = &root->array,
+		.refs = root->refs,
+		.capacity = H2_BLOCKSET_COUNT,
+		.hi = UINT64_MAX,
+	};
+}
+
+/* A branch that is about to be changed. */
+static struct level branch_level(struct h2_branch *branch)
+{
+	branch->written = false;
+	return (struct level){
+		.array = &branch->node->array,
+		.refs = branch->node->block,
 		.branch = branch,
-		.capacity = capacity,
+		.capacity = branch->node->capacity,
 		.hi = UINT64_MAX,
 	};
 }
@@ -147,29 +166,20 @@ static int make_branch(const struct h2_tree_change *change, struct level *level,
 	err = h2_node_get(change->blocks, &change->where, &ref, &node);
 	if (err)
 		return err;
-	branch = alloc_branch(change,
-			      legal_capacity((unsigned)(h2_block_size(&ref) / H2_BLOCKREF_SIZE)));
-	if (!branch)
-		err = -ENOMEM;
-	else if (!is_sound(&node->array))
-		err = refuse(change, &level->refs[slot]);
-	if (err) {
-		if (branch)
-			h2_branch_free(branch, change->branch_bytes);
-	} else {
-		branch->old_data_off = ref.data_off;
-		branch->old_mirror_tid = ref.mirror_tid;
-		branch->array.count = node->array.count;
-		for (unsigned i = 0; i < node->array.count; i++) {
-			branch->refs[i] = node->array.refs[node->array.entries[i].slot];
-			branch->array.entries[i] = node->array.entries[i];
-			branch->array.entries[i].slot = (uint16_t)i;
-			limit_tid(&branch->refs[i], ref.mirror_tid);
-		}
-		level->array->children[slot] = branch;
+	if (!is_sound(&node->array)) {
+		h2_node_put(change->blocks, node);
+		return refuse(change, &level->refs[slot]);
 	}
-	h2_node_put(change->blocks, node);
-	return err;
+	node = h2_node_take(change->blocks, node, legal_capacity(node->capacity));
+	branch = branch_of(change, node);
+	if (!branch)
+		return -ENOMEM;
+	branch->old_data_off = ref.data_off;
+	branch->old_mirror_tid = ref.mirror_tid;
+	for (unsigned i = 0; i < node->array.count; i++)
+		limit_tid(&node->block[i], ref.mirror_tid);
+	level->array->children[slot] = branch;
+	return 0;
 }
 
 static bool is_interior(const struct h2d_blockref *d)
@@ -187,8 +197,8 @@ static int descend(const struct h2_tree_change *change, struct h2_root *root, ui
 	path->depth = 0;
 	if (!is_sound(&root->array))
 		return refuse(change, &root->refs[0]);
-	close_gaps(root);
-	set_level(path, &root->array, root->refs, NULL, H2_BLOCKSET_COUNT);
+	compact_root(root);
+	path->levels[path->depth++] = root_level(root);
 	for (;;) {
 		struct level *level = &path->levels[path->depth - 1], *below;
 		unsigned i = h2_array_find(level->array, key);
@@ -209,8 +219,8 @@ static int descend(const struct h2_tree_change *change, struct h2_root *root, ui
 		if (err)
 			return err;
 		child = level->array->children[e->slot];
-		set_level(path, &child->array, child->refs, child, child->capacity);
-		below = &path->levels[path->depth - 1];
+		below = &path->levels[path->depth++];
+		*below = branch_level(child);
 		below->index = i;
 		below->lo = e->lo > level->lo ? e->lo : level->lo;
 		below->hi = e->hi < level->hi ? e->hi : level->hi;
@@ -219,41 +229,53 @@ static int descend(const struct h2_tree_change *change, struct h2_root *root, ui
 
 /* ---- entries ---- */
 
+/* Move the entries from index from on, with their slots, to index to on. */
+static void shift_entries(struct level *level, unsigned from, unsigned to)
+{
+	struct h2_array *array = level->array;
+	unsigned n = array->count - from;
+
+	memmove(array->entries + to, array->entries + from, n * sizeof(*array->entries));
+	memmove(level->refs + to, level->refs + from, n * sizeof(*level->refs));
+	memmove(array->children + to, array->children + from, n * sizeof(*array->children));
+	for (unsigned i = to; i < to + n; i++)
+		array->entries[i].slot = (uint16_t)i;
+}
+
+/* Make room for n entries at the index, which the caller sets. */
+static void open_gap(struct level *level, unsigned at, unsigned n)
+{
+	assert(level->array->count + n <= level->capacity);
+	shift_entries(level, at, at + n);
+	level->array->count += n;
+}
+
+/* Take n entries out. What is behind the last one is zero, as on the media. */
+static void close_gap(struct level *level, unsigned at, unsigned n)
+{
+	struct h2_array *array = level->array;
+
+	shift_entries(level, at + n, at);
+	array->count -= n;
+	memset(level->refs + array->count, 0, n * sizeof(*level->refs));
+	memset(array->children + array->count, 0, n * sizeof(*array->children));
+}
+
 static void add_entry(struct level *level, const struct h2d_blockref *d, struct h2_branch *child,
 		      uint64_t lo, uint64_t hi)
 {
 	struct h2_array *array = level->array;
-	unsigned at = h2_array_find(array, lo), slot = array->count;
+	unsigned at = h2_array_find(array, lo);
 
-	assert(array->count < level->capacity);
-	memmove(array->entries + at + 1, array->entries + at,
-		(array->count - at) * sizeof(*array->entries));
-	array->entries[at] = (struct h2_array_entry){.lo = lo, .hi = hi, .slot = (uint16_t)slot};
-	level->refs[slot] = *d;
-	array->children[slot] = child;
-	array->count++;
+	open_gap(level, at, 1);
+	array->entries[at] = (struct h2_array_entry){.lo = lo, .hi = hi, .slot = (uint16_t)at};
+	level->refs[at] = *d;
+	array->children[at] = child;
 }
 
-/* Take the entry out; the last slot fills its slot. */
 static void remove_entry(struct level *level, unsigned index)
 {
-	struct h2_array *array = level->array;
-	unsigned slot = array->entries[index].slot, last = array->count - 1;
-
-	memmove(array->entries + index, array->entries + index + 1,
-		(last - index) * sizeof(*array->entries));
-	array->count--;
-	if (slot != last) {
-		for (unsigned i = 0; i < array->count; i++) {
-			if (array->entries[i].slot == last) {
-				array->entries[i].slot = (uint16_t)slot;
-				break;
-			}
-		}
-		level->refs[slot] = level->refs[last];
-		array->children[slot] = array->children[last];
-	}
-	array->children[last] = NULL;
+	close_gap(level, index, 1);
 }
 
 static struct h2d_blockref indirect_ref(uint64_t key, unsigned keybits)
@@ -305,32 +327,30 @@ static int count_in_window(const struct h2_array *array, uint64_t lo, uint64_t h
 	return n;
 }
 
-/* Move the entries of the window from one array to another. */
+/* Move the entries of the window, which has all of each, from one array to another. */
 static void move_window(struct level *from, struct level *to, uint64_t lo, uint64_t hi)
 {
-	for (unsigned i = 0; i < from->array->count;) {
-		struct h2_array_entry e = from->array->entries[i];
+	unsigned first = h2_array_find(from->array, lo), n = 0, at;
 
-		if (e.lo < lo || e.hi > hi) {
-			i++;
-			continue;
-		}
-		add_entry(to, &from->refs[e.slot], from->array->children[e.slot], e.lo, e.hi);
-		remove_entry(from, i);
+	assert(first == from->array->count || from->array->entries[first].lo >= lo);
+	while (first + n < from->array->count && from->array->entries[first + n].hi <= hi)
+		n++;
+	if (n == 0)
+		return;
+	/* Nothing else lies between them. */
+	at = h2_array_find(to->array, from->array->entries[first].lo);
+	open_gap(to, at, n);
+	memcpy(to->refs + at, from->refs + first, n * sizeof(*to->refs));
+	memcpy(to->array->children + at, from->array->children + first,
+	       n * sizeof(*to->array->children));
+	for (unsigned i = 0; i < n; i++) {
+		to->array->entries[at + i] = from->array->entries[first + i];
+		to->array->entries[at + i].slot = (uint16_t)(at + i);
 	}
+	close_gap(from, first, n);
 }
 
 /* ---- making room ---- */
-
-static struct level branch_level(struct h2_branch *branch)
-{
-	return (struct level){
-		.array = &branch->array,
-		.refs = branch->refs,
-		.branch = branch,
-		.capacity = branch->capacity,
-	};
-}
 
 /* Whether keys are numbers that follow each other: block offsets, inode numbers. */
 static bool is_numbered(const struct h2_tree_change *change, uint64_t key)
@@ -411,7 +431,7 @@ static bool choose_half(const struct h2_array *array, uint64_t new_key, uint64_t
 static int move_down(const struct h2_tree_change *change, struct level *level, uint64_t key,
 		     unsigned keybits)
 {
-	struct h2_branch *child = alloc_branch(change, new_capacity(change, level));
+	struct h2_branch *child = new_branch(change, new_capacity(change, level));
 	struct h2d_blockref d = indirect_ref(key, keybits);
 	struct level to;
 
@@ -506,7 +526,7 @@ static int divide(const struct h2_tree_change *change, struct level *parent, str
 	if (lo < level->lo || hi > level->hi || left < 0 || right < 0)
 		return 1;
 	if (left > 1 && right > 1) {
-		twin = alloc_branch(change, level->capacity);
+		twin = new_branch(change, level->capacity);
 		if (!twin)
 			return -ENOMEM;
 	}
@@ -533,7 +553,7 @@ static int widen(const struct h2_tree_change *change, struct level *parent, stru
 	struct h2_branch *branch = level->branch, *wide;
 	struct level to;
 
-	wide = alloc_branch(change, WIDE_BLOCK / H2_BLOCKREF_SIZE);
+	wide = new_branch(change, WIDE_BLOCK / H2_BLOCKREF_SIZE);
 	if (!wide)
 		return -ENOMEM;
 	to = branch_level(wide);
@@ -541,7 +561,7 @@ static int widen(const struct h2_tree_change *change, struct level *parent, stru
 	wide->old_data_off = branch->old_data_off;
 	wide->old_mirror_tid = branch->old_mirror_tid;
 	parent->array->children[parent->array->entries[level->index].slot] = wide;
-	h2_branch_free(branch, change->branch_bytes);
+	free_branch(branch, change->branch_bytes);
 	return 0;
 }
 
@@ -652,7 +672,7 @@ static void collapse(const struct h2_tree_change *change, struct path *path)
 		remove_entry(parent, level->index);
 		move_window(level, parent, 0, UINT64_MAX);
 		drop_indirect(change, branch);
-		h2_branch_free(branch, change->branch_bytes);
+		free_branch(branch, change->branch_bytes);
 	}
 }
 
@@ -715,15 +735,14 @@ static void drop_subtree(const struct h2_tree_change *change, const struct h2d_b
 
 static void drop_branch(const struct h2_tree_change *change, struct h2_branch *branch)
 {
-	for (unsigned i = 0; i < branch->array.count; i++) {
-		if (branch->array.children[i])
-			drop_branch(change, branch->array.children[i]);
+	for (unsigned i = 0; i < branch->node->array.count; i++) {
+		if (branch->children[i])
+			drop_branch(change, branch->children[i]);
 		else
-			drop_subtree(change, &branch->refs[i], UINT64_MAX, 0);
-		branch->array.children[i] = NULL;
+			drop_subtree(change, &branch->node->block[i], UINT64_MAX, 0);
 	}
 	drop_indirect(change, branch);
-	h2_branch_free(branch, change->branch_bytes);
+	free_branch(branch, change->branch_bytes);
 }
 
 static void remove_from(const struct h2_tree_change *change, struct level *level, uint64_t lo,
@@ -748,10 +767,10 @@ static void remove_from(const struct h2_tree_change *change, struct level *level
 			struct level below = branch_level(child);
 
 			remove_from(change, &below, lo, hi);
-			if (child->array.count == 0) {
+			if (child->node->array.count == 0) {
 				remove_entry(level, i);
 				drop_indirect(change, child);
-				h2_branch_free(child, change->branch_bytes);
+				free_branch(child, change->branch_bytes);
 			}
 		}
 	}
@@ -760,11 +779,7 @@ static void remove_from(const struct h2_tree_change *change, struct level *level
 int h2_tree_remove_range(const struct h2_tree_change *change, struct h2_root *root, uint64_t lo,
 			 uint64_t hi)
 {
-	struct level level = {
-		.array = &root->array,
-		.refs = root->refs,
-		.capacity = H2_BLOCKSET_COUNT,
-	};
+	struct level level = root_level(root);
 	int err = h2_tree_touch(change, root, lo);
 
 	if (!err)
@@ -774,13 +789,28 @@ int h2_tree_remove_range(const struct h2_tree_change *change, struct h2_root *ro
 	return err;
 }
 
-void h2_tree_clean(struct h2_root *root, _Atomic uint64_t *branch_bytes)
+static void clean(struct h2_array *array, struct h2_blocks *blocks, _Atomic uint64_t *branch_bytes)
 {
-	for (unsigned i = 0; i < H2_BLOCKSET_COUNT; i++) {
-		if (root->children[i])
-			h2_branch_free(root->children[i], branch_bytes);
-		root->children[i] = NULL;
+	for (unsigned i = 0; i < array->count; i++) {
+		struct h2_branch *branch = array->children[i];
+		struct h2_blockref ref;
+
+		if (!branch)
+			continue;
+		array->children[i] = NULL;
+		clean(&branch->node->array, blocks, branch_bytes);
+		if (!blocks || !branch->written) {
+			free_branch(branch, branch_bytes);
+			continue;
+		}
+		h2_blockref_decode(&array->refs[i], &ref);
+		h2_node_enter(blocks, &ref, release(branch, branch_bytes));
 	}
+}
+
+void h2_tree_clean(struct h2_root *root, struct h2_blocks *blocks, _Atomic uint64_t *branch_bytes)
+{
+	clean(&root->array, blocks, branch_bytes);
 }
 
 void h2_root_encode(const struct h2_root *root, struct h2d_blockref refs[H2_BLOCKSET_COUNT])

@@ -4,7 +4,8 @@
  * A tree is changed in memory only: each indirect block on the way to a change becomes a branch, a
  * copy that hangs off its blockref's slot in the array above (h2_array.children) and stands for
  * the block until the next commit. Cursors see branches in place of the blocks. h2_tree_flush()
- * gives every branch a place, bottom-up; h2_tree_clean() forgets the branches once they are written.
+ * gives every branch a place, bottom-up; h2_tree_clean() makes blocks of the branches again once they
+ * are written.
  *
  * The shape (MF 5.3, 5.6; BS 6.3 leaves it to the writer): where keys are numbers that follow each
  * other (file blocks, inode numbers), an overfull array moves a window of its entries down into a
@@ -25,12 +26,11 @@
 #include "node.h"
 
 struct h2_branch {
-	struct h2_array array; /* its refs fill slots 0 .. count - 1, in any order */
-	unsigned capacity;     /* entries of the block */
+	struct h2_node *node;  /* its own */
 	uint64_t old_data_off; /* the block it stands for; 0: a new one */
 	uint64_t old_mirror_tid;
-	struct h2d_blockref *refs;
-	/* entries, refs and children lie behind the branch in one piece of memory */
+	bool written; /* since it was last changed: old_data_off is where its contents are */
+	struct h2_branch *children[]; /* node->array.children: node->capacity of them */
 };
 
 /* What a change needs; borrowed during each call. */
@@ -90,7 +90,7 @@ struct h2_tree_sums {
 };
 
 struct h2_tree_flush {
-	struct h2_blocks *blocks; /* whose cache receives the blocks; NULL: none */
+	struct h2_blocks *blocks; /* whose cache need not keep what is replaced; NULL: none */
 	uint64_t mirror_tid, modify_tid;
 	unsigned check_algo;                                          /* of new blocks */
 	int (*alloc)(void *user, unsigned radix, uint64_t *data_off); /* an INDIRECT block */
@@ -106,8 +106,11 @@ struct h2_tree_flush {
 int h2_tree_flush(const struct h2_tree_flush *flush, struct h2_root *root,
 		  struct h2_tree_sums *sums);
 
-/* Forget all branches; their blocks are written, or the tree is not needed any more. */
-void h2_tree_clean(struct h2_root *root, _Atomic uint64_t *branch_bytes);
+/*
+ * Give up all branches: what they changed is written, or not needed any more. The cache of blocks, NULL:
+ * none, keeps those that are written, so that they are not read back.
+ */
+void h2_tree_clean(struct h2_root *root, struct h2_blocks *blocks, _Atomic uint64_t *branch_bytes);
 
 /*
  * Before the first change of a root from the media: no entry is newer than the block that the
@@ -117,8 +120,5 @@ void h2_root_limit_tids(struct h2_root *root, uint64_t mirror_tid);
 
 /* The root's blockrefs for the media: by key, without gaps; as they were if they must not change. */
 void h2_root_encode(const struct h2_root *root, struct h2d_blockref refs[H2_BLOCKSET_COUNT]);
-
-/* For change.c and flush.c: free a branch and all below it. */
-void h2_branch_free(struct h2_branch *branch, _Atomic uint64_t *branch_bytes);
 
 #endif

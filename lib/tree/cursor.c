@@ -102,13 +102,15 @@ int h2_cursor_enter(struct h2_cursor *cursor, const struct h2_blockref *ref, uin
 static int push_branch(struct h2_cursor *cursor, const struct h2_branch *branch, uint64_t lo,
 		       uint64_t hi)
 {
+	const struct h2_array *array = &branch->node->array;
+
 	if (cursor->depth == H2_DEPTH_MAX)
 		return -H2_ECORRUPT;
 	cursor->stack[cursor->depth++] = (struct h2_cursor_level){
-		.array = &branch->array,
+		.array = array,
 		.lo = lo,
 		.hi = hi,
-		.index = h2_array_find(&branch->array, lo),
+		.index = h2_array_find(array, lo),
 	};
 	return 0;
 }

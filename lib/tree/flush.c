@@ -34,12 +34,12 @@ static int flush_children(const struct h2_tree_flush *flush, struct h2_array *ar
 static int flush_branch(const struct h2_tree_flush *flush, struct h2_branch *branch,
 			struct h2d_blockref *d)
 {
-	size_t size = branch->capacity * H2_BLOCKREF_SIZE;
+	struct h2_node *node = branch->node;
+	size_t size = node->capacity * H2_BLOCKREF_SIZE;
 	struct h2_tree_sums sums = {.modify_tid = flush->modify_tid};
-	struct h2d_blockref *block;
 	struct h2_blockref ref;
 	unsigned radix = 0;
-	int err = flush_children(flush, &branch->array, branch->refs, &sums);
+	int err = flush_children(flush, &node->array, node->block, &sums);
 
 	if (err)
 		return err;
@@ -51,23 +51,15 @@ static int flush_branch(const struct h2_tree_flush *flush, struct h2_branch *bra
 	err = flush->alloc(flush->user, radix, &ref.data_off);
 	if (err)
 		return err;
-	block = calloc(1, size);
-	if (!block)
-		return -ENOMEM;
-	for (unsigned i = 0; i < branch->array.count; i++)
-		block[i] = branch->refs[branch->array.entries[i].slot];
 	ref.methods = (uint8_t)(flush->check_algo << 4);
 	ref.mirror_tid = flush->mirror_tid;
 	ref.modify_tid = sums.modify_tid;
 	ref.data_count = sums.data_count;
 	ref.inode_count = sums.inode_count;
 	ref.leaf_count = (uint16_t)sums.leaf_count;
-	err = h2_check_set(&ref, block, size);
+	err = h2_check_set(&ref, node->block, size);
 	if (!err)
-		err = flush->write(flush->user, h2_blockref_offset(&ref), block, size);
-	if (!err && flush->blocks)
-		h2_node_enter(flush->blocks, &ref, block);
-	free(block);
+		err = flush->write(flush->user, h2_blockref_offset(&ref), node->block, size);
 	if (err)
 		return err;
 	h2_blockref_encode(&ref, d);
@@ -79,6 +71,7 @@ static int flush_branch(const struct h2_tree_flush *flush, struct h2_branch *bra
 					 });
 	branch->old_data_off = ref.data_off;
 	branch->old_mirror_tid = ref.mirror_tid;
+	branch->written = true;
 	return 0;
 }
 

@@ -137,19 +137,20 @@ static void free_node(struct h2_cached *cached)
 	free(cached); /* entries and bytes lie behind the node in one piece of memory */
 }
 
-/* One piece of memory: the node, its entries, the block. */
-static struct h2_node *alloc_node(size_t size, unsigned count, struct h2_array_entry **entries,
-				  void **block)
+/* One piece of memory: the node, its entries, the block, which is not set. */
+static struct h2_node *alloc_node(unsigned capacity)
 {
-	size_t entries_bytes = count * sizeof(**entries);
-	size_t bytes = sizeof(struct h2_node) + entries_bytes + size;
+	size_t entries_bytes = capacity * sizeof(struct h2_array_entry);
+	size_t bytes = sizeof(struct h2_node) + entries_bytes + capacity * sizeof(struct h2d_blockref);
 	struct h2_node *node = malloc(bytes);
 
 	if (!node)
 		return NULL;
 	memset(node, 0, sizeof(*node));
-	*entries = (struct h2_array_entry *)(node + 1);
-	*block = (uint8_t *)*entries + entries_bytes;
+	node->array.entries = (struct h2_array_entry *)(node + 1);
+	node->array.refs = node->block = (struct h2d_blockref *)(node->array.entries + capacity);
+	node->array.disjoint = node->array.ascending = true;
+	node->capacity = capacity;
 	node->cached.size_bytes = bytes;
 	node->cached.free = free_node;
 	return node;
@@ -160,11 +161,7 @@ int h2_node_get(struct h2_blocks *blocks, const struct h2_where *where,
 {
 	struct h2_cache_key key = h2_block_cache_key(ref, H2_CACHE_NODE);
 	struct h2_cached *cached = h2_cache_get(blocks->cache, &key);
-	size_t size = h2_block_size(ref);
-	unsigned count = (unsigned)(size / H2_BLOCKREF_SIZE);
-	struct h2_array_entry *entries;
 	struct h2_node *node;
-	void *block;
 	int err;
 
 	assert(h2_is_interior(ref));
@@ -172,33 +169,69 @@ int h2_node_get(struct h2_blocks *blocks, const struct h2_where *where,
 		*nodep = (struct h2_node *)cached;
 		return 0;
 	}
-	node = alloc_node(size, count, &entries, &block);
+	node = alloc_node((unsigned)(h2_block_size(ref) / H2_BLOCKREF_SIZE));
 	if (!node)
 		return -ENOMEM;
-	err = h2_block_read(blocks, where, ref, block);
+	err = h2_block_read(blocks, where, ref, node->block);
 	if (err) {
 		free(node);
 		return err;
 	}
-	h2_array_init(&node->array, block, count, entries);
+	h2_array_init(&node->array, node->block, node->capacity, node->array.entries);
 	node->cached.key = key;
 	*nodep = (struct h2_node *)h2_cache_insert(blocks->cache, &node->cached, false);
 	return 0;
 }
 
-void h2_node_enter(struct h2_blocks *blocks, const struct h2_blockref *ref, const void *block)
+struct h2_node *h2_node_new(unsigned capacity)
 {
-	size_t size = h2_block_size(ref);
-	unsigned count = (unsigned)(size / H2_BLOCKREF_SIZE);
-	struct h2_array_entry *entries;
-	struct h2_node *node;
-	void *bytes;
+	struct h2_node *node = alloc_node(capacity);
 
-	node = alloc_node(size, count, &entries, &bytes);
-	if (!node)
-		return;
-	memcpy(bytes, block, size);
-	h2_array_init(&node->array, bytes, count, entries);
+	if (node)
+		memset(node->block, 0, capacity * sizeof(*node->block));
+	return node;
+}
+
+/* Entries in the order of their keys, without gaps. */
+static void copy_entries(struct h2_node *to, const struct h2_node *from)
+{
+	unsigned count = from->array.count;
+
+	for (unsigned i = 0; i < count; i++) {
+		unsigned slot = from->array.entries[i].slot;
+
+		if (to != from || slot != i)
+			to->block[i] = from->block[slot];
+		to->array.entries[i] = from->array.entries[i];
+		to->array.entries[i].slot = (uint16_t)i;
+	}
+	memset(to->block + count, 0, (to->capacity - count) * sizeof(*to->block));
+	to->array.count = count;
+}
+
+struct h2_node *h2_node_take(struct h2_blocks *blocks, struct h2_node *node, unsigned capacity)
+{
+	struct h2_node *own;
+
+	assert(node->array.ascending && node->array.count <= capacity);
+	if (node->capacity == capacity && h2_cache_take(blocks->cache, &node->cached)) {
+		copy_entries(node, node);
+		return node;
+	}
+	own = alloc_node(capacity);
+	if (own)
+		copy_entries(own, node);
+	h2_node_put(blocks, node);
+	return own;
+}
+
+void h2_node_free(struct h2_node *node)
+{
+	free(node);
+}
+
+void h2_node_enter(struct h2_blocks *blocks, const struct h2_blockref *ref, struct h2_node *node)
+{
 	node->cached.key = h2_block_cache_key(ref, H2_CACHE_NODE);
 	h2_cache_put(blocks->cache, h2_cache_insert(blocks->cache, &node->cached, false));
 }

@@ -45,10 +45,12 @@ struct h2_root {
 };
 void h2_root_init(struct h2_root *root, const struct h2d_blockref refs[H2_BLOCKSET_COUNT]);
 
-/* An indirect block or freemap node. Constant while referenced. */
+/* An indirect block or freemap node. Constant while the cache has it. */
 struct h2_node {
 	struct h2_cached cached;
 	struct h2_array array;
+	unsigned capacity;           /* entries of the block */
+	struct h2d_blockref *block; /* where array.refs points */
 };
 
 static inline bool h2_is_interior(const struct h2_blockref *ref)
@@ -65,10 +67,21 @@ int h2_node_get(struct h2_blocks *blocks, const struct h2_where *where,
 void h2_node_put(struct h2_blocks *blocks, struct h2_node *node); /* NULL is allowed */
 
 /*
- * Enter the node of a block that has just been made, so that it is not read back: ref is complete, and
- * block has h2_block_size() bytes. Without memory it is read when it is needed.
+ * A node of the caller's own, which it may change and gives to h2_node_enter() or h2_node_free() in the
+ * end. Its entries fill slots 0 .. count - 1; the rest of the block is zero. NULL: no memory.
  */
-void h2_node_enter(struct h2_blocks *blocks, const struct h2_blockref *ref, const void *block);
+struct h2_node *h2_node_new(unsigned capacity);
+
+/*
+ * The same with the entries of a node whose reference is given back in any case; they are ascending, and
+ * no more than capacity. It is the node itself, without a copy, where nobody else refers to it.
+ */
+struct h2_node *h2_node_take(struct h2_blocks *blocks, struct h2_node *node, unsigned capacity);
+
+void h2_node_free(struct h2_node *node);
+
+/* Have the cache keep an own node under ref, which leads to where it was written. */
+void h2_node_enter(struct h2_blocks *blocks, const struct h2_blockref *ref, struct h2_node *node);
 
 /* The block has been replaced, and will hardly be looked for any more. */
 void h2_node_drop(struct h2_blocks *blocks, const struct h2_blockref *ref);

@@ -27,6 +27,7 @@ struct h2_txn {
 
 	_Atomic bool changed; /* since the gate was last closed */
 	_Atomic int error;
+	_Atomic bool hurried; /* the timer has been told */
 
 	struct h2_mutex lock;
 	/* under lock */
@@ -279,6 +280,16 @@ void h2_txn_get_header(struct h2_txn *txn, struct h2_volume_header *header)
 	h2_txn_leave(txn);
 }
 
+void h2_txn_hurry(struct h2_txn *txn)
+{
+	if (atomic_load_explicit(&txn->hurried, memory_order_relaxed) ||
+	    atomic_exchange(&txn->hurried, true))
+		return;
+	h2_mutex_lock(&txn->lock);
+	pthread_cond_signal(&txn->wake_timer);
+	h2_mutex_unlock(&txn->lock);
+}
+
 static void *timer_main(void *user)
 {
 	struct h2_txn *txn = user;
@@ -286,18 +297,22 @@ static void *timer_main(void *user)
 	h2_mutex_lock(&txn->lock);
 	while (!txn->stopping) {
 		struct timespec until;
+		bool idle;
 
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += txn->options.commit_seconds;
-		while (!txn->stopping) {
+		while (!txn->stopping && !atomic_load(&txn->hurried)) {
 			if (h2_mutex_timedwait(&txn->lock, &txn->wake_timer, &until))
 				break;
 		}
 		if (txn->stopping)
 			break;
 		h2_mutex_unlock(&txn->lock);
-		if (h2_txn_sync(txn) == 0)
+		/* Where changes go on, their commits bring back what was dropped. */
+		idle = !atomic_load(&txn->changed);
+		if (h2_txn_sync(txn) == 0 && idle)
 			(void)h2_txn_rotate(txn);
+		atomic_store(&txn->hurried, false);
 		h2_mutex_lock(&txn->lock);
 	}
 	h2_mutex_unlock(&txn->lock);

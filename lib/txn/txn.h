@@ -59,7 +59,7 @@ struct h2_txn_owner {
 };
 
 struct h2_txn_options {
-	unsigned commit_seconds; /* 0: no commits by the clock */
+	unsigned commit_seconds; /* 0: no commits by the clock, no timer */
 	bool hold;               /* no commits for want of room either */
 	h2_report_fn *report;    /* may be NULL */
 	void *report_user;
@@ -112,6 +112,9 @@ int h2_txn_commit(struct h2_txn *txn);
 
 /* The same; and no operation that began before the call is still running when it returns. */
 int h2_txn_settle(struct h2_txn *txn);
+
+/* Have the timer, if there is one, commit now rather than when its time has come. */
+void h2_txn_hurry(struct h2_txn *txn);
 
 /*
  * Commit until what has been dropped has come back and the media say so, if it is worth it: once

@@ -44,6 +44,22 @@ static unsigned random_below(unsigned n)
 	return (unsigned)(random_state % n);
 }
 
+/* The numbers below count in random order: none comes twice, as the kernel remembers names. */
+static unsigned *shuffled(unsigned count)
+{
+	unsigned *numbers = malloc(count * sizeof(*numbers));
+
+	if (!numbers)
+		err(1, NULL);
+	for (unsigned i = 0; i < count; i++) {
+		unsigned j = random_below(i + 1);
+
+		numbers[i] = numbers[j];
+		numbers[j] = i;
+	}
+	return numbers;
+}
+
 static void name_of(char name[32], unsigned i)
 {
 	snprintf(name, 32, "file-%07u.data", i);
@@ -83,7 +99,7 @@ static double create(int dir, unsigned count)
 	return (now_us() - start) / STEPS;
 }
 
-static double look_up(int dir, unsigned count)
+static double look_up(int dir, const unsigned *order)
 {
 	double start = now_us();
 
@@ -91,7 +107,7 @@ static double look_up(int dir, unsigned count)
 		struct stat st;
 		char name[32];
 
-		name_of(name, random_below(count));
+		name_of(name, order[i]);
 		if (fstatat(dir, name, &st, 0) != 0)
 			err(1, "%s", name);
 	}
@@ -114,18 +130,15 @@ static double list(const char *path, unsigned count)
 	return (now_us() - start) / n;
 }
 
-static double remove_names(int dir, unsigned count)
+static double remove_names(int dir, const unsigned *order)
 {
 	double start = now_us();
-	unsigned n = 0;
 
-	while (n < STEPS) {
+	for (unsigned i = 0; i < STEPS; i++) {
 		char name[32];
 
-		name_of(name, random_below(count));
-		if (unlinkat(dir, name, 0) == 0)
-			n++;
-		else if (errno != ENOENT)
+		name_of(name, order[i]);
+		if (unlinkat(dir, name, 0) != 0)
 			err(1, "%s", name);
 	}
 	return (now_us() - start) / STEPS;
@@ -133,6 +146,7 @@ static double remove_names(int dir, unsigned count)
 
 static void measure(const char *parent, unsigned count, double us[STEP_KINDS])
 {
+	unsigned *order = shuffled(count);
 	char path[4096];
 	int dir;
 
@@ -144,12 +158,13 @@ static void measure(const char *parent, unsigned count, double us[STEP_KINDS])
 		err(1, "%s", path);
 	us[CREATE] = create(dir, count);
 	drop_names();
-	us[LOOKUP] = look_up(dir, count);
+	us[LOOKUP] = look_up(dir, order);
 	drop_names();
 	us[LIST] = list(path, count);
 	drop_names();
-	us[REMOVE] = remove_names(dir, count);
+	us[REMOVE] = remove_names(dir, order);
 	close(dir);
+	free(order);
 }
 
 int main(int argc, char **argv)

@@ -146,12 +146,66 @@ static void store__begins_at_half_of_dirty_bytes(void **state)
 	end(&f);
 }
 
+static void create_files(struct fixture *f, unsigned count)
+{
+	struct h2_inode *root;
+
+	assert_int_equal(h2_inode_get(f->pfs, H2_INUM_ROOT, &root), 0);
+	for (unsigned i = 0; i < count; i++) {
+		struct h2_inode *inode;
+		char name[16];
+		int len = snprintf(name, sizeof(name), "%u", i);
+
+		assert_int_equal(h2_create(root, name, (size_t)len,
+					   &(struct h2_new){
+						   .type = H2_OBJECT_FILE,
+						   .mode = 0644,
+						   .comp_algo = H2_INHERIT,
+						   .check_algo = H2_INHERIT,
+					   },
+					   &inode),
+				 0);
+		h2_inode_put(inode);
+	}
+	h2_inode_put(root);
+}
+
+/* Nobody waits for the commit that half of dirty_bytes in inodes and names brings. */
+static void commit__begins_at_half_of_dirty_bytes(void **state)
+{
+	const unsigned files = 600; /* more than 1 KiB each, less than 2 */
+	struct fixture f;
+	uint64_t before;
+	unsigned ms = 0;
+
+	(void)state;
+	begin(&f, &(struct h2_fs_options){
+			  .write = true, .dirty_bytes = 4 * MIB, .commit_seconds = 3600});
+	before = count_writes(&f);
+	create_files(&f, files);
+	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	assert_int_equal(count_writes(&f), before);
+	end(&f);
+
+	begin(&f, &(struct h2_fs_options){
+			  .write = true, .dirty_bytes = 3 * MIB / 2, .commit_seconds = 3600});
+	/* Else a thread does it in a moment, and commits, too. */
+	assert_int_equal(h2_fs_bulkfree(f.fs, NULL, NULL), 0);
+	before = count_writes(&f);
+	create_files(&f, files);
+	for (; count_writes(&f) == before && ms < WAIT_MS; ms++)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	assert_true(count_writes(&f) > before);
+	end(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(store__begins_at_store_bytes),
 		cmocka_unit_test(store__waits_for_the_commit_below_that),
 		cmocka_unit_test(store__begins_at_half_of_dirty_bytes),
+		cmocka_unit_test(commit__begins_at_half_of_dirty_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -182,6 +182,36 @@ static void cache__keeps_referenced_objects_whatever_the_limit(void **state)
 	h2_cache_free(cache);
 }
 
+static void cache__gives_up_what_one_alone_refers_to(void **state)
+{
+	struct h2_cache *cache = cache_new(1 << 20);
+	struct h2_cached *mine = h2_cache_insert(cache, &object_new(1, 10)->cached, false);
+	struct h2_cached *shared = h2_cache_insert(cache, &object_new(2, 10)->cached, false);
+	struct h2_cache_stats stats;
+
+	(void)state;
+	h2_cache_ref(cache, shared);
+	assert_false(h2_cache_take(cache, shared));
+	assert_true(has(cache, 2));
+	assert_true(h2_cache_take(cache, mine));
+	assert_false(has(cache, 1));
+	h2_cache_get_stats(cache, &stats);
+	assert_int_equal(stats.objects, 1);
+	assert_int_equal(stats.bytes, 10);
+	/* It is an object like one that was never entered. */
+	mine->key = key_of(3);
+	h2_cache_put(cache, h2_cache_insert(cache, mine, false));
+	assert_true(has(cache, 3));
+	h2_cache_put(cache, shared);
+	/* One that was replaced has no place in the index, but can be taken all the same. */
+	h2_cache_put(cache, h2_cache_insert(cache, &object_new(2, 10)->cached, true));
+	assert_true(h2_cache_take(cache, shared));
+	assert_true(has(cache, 2));
+	shared->free(shared);
+	h2_cache_free(cache);
+	assert_int_equal(atomic_load(&alive), 0);
+}
+
 static void cache__ref_needs_as_many_puts(void **state)
 {
 	struct h2_cache *cache = cache_new(0);
@@ -300,6 +330,7 @@ int main(void)
 		cmocka_unit_test(cache__drops_unreferenced_objects_above_the_limit),
 		cmocka_unit_test(cache__keeps_what_was_used_last),
 		cmocka_unit_test(cache__keeps_referenced_objects_whatever_the_limit),
+		cmocka_unit_test(cache__gives_up_what_one_alone_refers_to),
 		cmocka_unit_test(cache__ref_needs_as_many_puts),
 		cmocka_unit_test(cache__shrink_drops_all_that_is_idle),
 		cmocka_unit_test(cache__counts_hits_and_misses),

@@ -91,7 +91,7 @@ static int setup(void **state)
 /* Forget the tree, whatever it is. */
 static void forget(struct test *t)
 {
-	h2_tree_clean(&t->root, &t->branch_bytes);
+	h2_tree_clean(&t->root, &t->blocks, &t->branch_bytes);
 	assert_int_equal(atomic_load(&t->branch_bytes), 0);
 	memset(&t->root, 0, sizeof(t->root));
 	for (unsigned i = 0; i < t->count; i++)
@@ -575,7 +575,7 @@ static void flush(struct test *t)
 	assert_int_equal(sums.modify_tid,
 			 found.modify_tid > f.modify_tid ? found.modify_tid : f.modify_tid);
 	t->tid++;
-	h2_tree_clean(&t->root, &t->branch_bytes);
+	h2_tree_clean(&t->root, &t->blocks, &t->branch_bytes);
 	assert_int_equal(atomic_load(&t->branch_bytes), 0);
 }
 
@@ -1013,6 +1013,96 @@ static void flush__writes_what_has_changed_only(void **state)
 	}
 }
 
+static uint64_t count_misses(struct test *t)
+{
+	struct h2_cache_stats stats;
+
+	h2_cache_get_stats(t->blocks.cache, &stats);
+	return stats.misses;
+}
+
+static void add_names(struct test *t, uint64_t first, uint64_t count, uint64_t *random)
+{
+	for (uint64_t i = first; i < first + count; i++) {
+		struct h2_blockref ref =
+			make_leaf(t, H2_KEY_VISIBLE | reverse_bits(i, 63), random);
+
+		assert_int_equal(insert(t, &ref), 0);
+	}
+}
+
+/* Blocks that have just been written, or are changed once more, need no reading. */
+static void clean__leaves_what_was_written_in_memory(void **state)
+{
+	struct test *t = *state;
+	uint64_t random = 14, misses;
+
+	begin(t, H2_TREE_DIRECTORY);
+	add_names(t, 0, 400, &random);
+	flush(t);
+	misses = count_misses(t);
+	h2_root_init(&t->root, t->media);
+	expect_contents(t);
+	add_names(t, 400, 50, &random);
+	assert_int_equal(count_misses(t), misses);
+	flush(t);
+	expect_contents(t);
+}
+
+/* A change that came after the flush is in no block that the media have. */
+static void clean__forgets_what_is_not_written(void **state)
+{
+	struct test *t = *state;
+	struct h2_tree_change change;
+	struct h2_tree_flush f;
+	struct h2_tree_sums sums;
+	struct h2_blockref ref;
+	uint64_t random = 15;
+
+	begin(t, H2_TREE_DIRECTORY);
+	add_names(t, 0, 400, &random);
+	change = change_of(t);
+	f = flush_of(t);
+	assert_int_equal(h2_tree_flush(&f, &t->root, &sums), 0);
+	h2_root_encode(&t->root, t->media);
+	for (uint64_t i = 400; i < 450; i++) {
+		ref = make_leaf(t, H2_KEY_VISIBLE | reverse_bits(i, 63), &random);
+		assert_int_equal(h2_tree_insert(&change, &t->root, &ref), 0);
+	}
+	h2_tree_clean(&t->root, &t->blocks, &t->branch_bytes);
+	assert_int_equal(atomic_load(&t->branch_bytes), 0);
+	h2_root_init(&t->root, t->media);
+	expect_contents(t);
+}
+
+/* A block that a reader has at hand stays as it is. */
+static void change__spares_what_others_read(void **state)
+{
+	struct test *t = *state;
+	struct h2_where where = {0};
+	struct h2d_blockref before[32];
+	uint64_t random = 16;
+	struct h2_blockref ref;
+	struct h2_node *node;
+
+	begin(t, H2_TREE_DIRECTORY);
+	add_names(t, 0, 20, &random);
+	flush(t);
+	h2_root_init(&t->root, t->media);
+	h2_blockref_decode(&t->media[0], &ref);
+	assert_int_equal(ref.type, H2_BLOCKREF_INDIRECT);
+	assert_int_equal(h2_node_get(&t->blocks, &where, &ref, &node), 0);
+	assert_int_equal(node->array.count, 20);
+	memcpy(before, node->block, sizeof(before));
+	add_names(t, 20, 5, &random);
+	assert_int_equal(remove_key(t, t->leaves[0].key), 0);
+	assert_int_equal(node->array.count, 20);
+	assert_memory_equal(node->block, before, sizeof(before));
+	h2_node_put(&t->blocks, node);
+	flush(t);
+	expect_contents(t);
+}
+
 /* The order of a root's slots on the media does not matter to what is written: MF 5.3 rule 4. */
 static void root__may_have_gaps(void **state)
 {
@@ -1283,7 +1373,7 @@ static void hostile__blocks_do_no_harm(void **state)
 			done += err == 0;
 		}
 		assert_int_equal(h2_tree_flush(&f, &t->root, &sums), 0);
-		h2_tree_clean(&t->root, &t->branch_bytes);
+		h2_tree_clean(&t->root, &t->blocks, &t->branch_bytes);
 	}
 	assert_true(done > 1000);
 }
@@ -1310,7 +1400,7 @@ static void expect_refused(struct test *t, uint64_t key, int err)
 	assert_int_equal(t->written, written);
 	assert_int_equal(h2_tree_flush(&f, &t->root, &sums), 0);
 	h2_root_encode(&t->root, media);
-	h2_tree_clean(&t->root, &t->branch_bytes);
+	h2_tree_clean(&t->root, &t->blocks, &t->branch_bytes);
 	/* No block of the root was changed. */
 	assert_memory_equal(media, t->media, sizeof(media));
 }
@@ -1423,7 +1513,7 @@ static void refused__are_cycles(void **state)
 	assert_int_equal(touch(t, 0), -H2_ECORRUPT);
 	assert_int_equal(h2_tree_remove(&change, &t->root, 0, &old), -H2_ECORRUPT);
 	assert_true(atomic_load(&t->branch_bytes) <= (H2_DEPTH_MAX + 1) * 4096);
-	h2_tree_clean(&t->root, &t->branch_bytes);
+	h2_tree_clean(&t->root, &t->blocks, &t->branch_bytes);
 	assert_int_equal(touch(t, UINT64_C(1) << 41), 0);
 }
 
@@ -1705,6 +1795,9 @@ int main(void)
 		TEST(shape__of_a_cluster_of_one_hash),
 		TEST(sums__of_leaves_stick_at_65535),
 		TEST(flush__writes_what_has_changed_only),
+		TEST(clean__leaves_what_was_written_in_memory),
+		TEST(clean__forgets_what_is_not_written),
+		TEST(change__spares_what_others_read),
 		TEST(root__may_have_gaps),
 		TEST(block__may_have_gaps_or_nothing),
 		TEST(block__may_be_wider_than_its_parent),

@@ -185,6 +185,14 @@ static void pause_ms(unsigned ms)
 	nanosleep(&(struct timespec){.tv_nsec = ms * 1000000L}, NULL);
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 /* ---- devices that are written down ---- */
 
 struct over {
@@ -978,6 +986,36 @@ static void timer__commits_what_has_changed(void **state)
 	assert_int_equal(teardown(&idle_state), 0);
 }
 
+static void timer__can_be_hurried(void **state)
+{
+	struct test *t = *state;
+
+	make_with(t, (const uint64_t[]){64 * MIB}, 1, (struct h2_txn_options){.commit_seconds = 3600});
+	for (unsigned round = 1; round <= 3; round++) {
+		assert_true(operate(t) > 0);
+		/* Again and again, as operations do: the timer hears it while it waits. */
+		for (unsigned i = 0; i < 500 && count_of(t, DURABLE) < round; i++) {
+			h2_txn_hurry(t->txn);
+			pause_ms(10);
+		}
+		assert_int_equal(count_of(t, DURABLE), round);
+	}
+	assert_int_equal(close_txn(t, false), 0);
+}
+
+/* Where there is none, nothing happens. */
+static void timer__that_is_none_is_not_hurried(void **state)
+{
+	struct test *t = *state;
+
+	make_with(t, (const uint64_t[]){64 * MIB}, 1, (struct h2_txn_options){.commit_seconds = 0});
+	assert_true(operate(t) > 0);
+	h2_txn_hurry(t->txn);
+	pause_ms(SHORT_MS);
+	assert_int_equal(count_of(t, HEADER), 0);
+	assert_int_equal(close_txn(t, false), 0);
+}
+
 /* ---- room ---- */
 
 #define SMALL (64 * MIB)
@@ -1275,6 +1313,36 @@ static void rotate__brings_dropped_storage_back(void **state)
 	}
 }
 
+/* Commits of nothing are for times when nothing changes: else there are enough without them. */
+static void rotate__is_for_idle_times(void **state)
+{
+	struct test *t = *state;
+	uint64_t blocks[5], soon;
+	unsigned copies, headers;
+
+	make_with(t, (const uint64_t[]){8 * GIB}, 1, (struct h2_txn_options){.commit_seconds = 1});
+	copies = h2_volumes_header_copies(t->disks.volumes);
+	for (unsigned b = 0; b < LENGTH_OF(blocks); b++)
+		assert_int_equal(h2_space_alloc(t->space, H2_BLOCKREF_DATA, 16, &blocks[b]), 0);
+	assert_true(operate(t) > 0);
+	assert_int_equal(h2_txn_sync(t->txn), 0);
+	for (unsigned b = 0; b < LENGTH_OF(blocks); b++)
+		h2_space_drop(t->space, blocks[b], h2_txn_tid(t->txn) - 1, h2_txn_tid(t->txn));
+	assert_true(operate(t) > 0);
+	for (unsigned i = 0; i < 500 && count_of(t, DURABLE) < 2; i++)
+		pause_ms(10);
+	soon = now_ms() + 500;
+	pause_ms(SHORT_MS);
+	headers = count_of(t, HEADER);
+	if (now_ms() < soon) /* else this thread has slept over the next time */
+		assert_int_equal(headers, 2);
+	for (unsigned i = 0; i < 500 && count_of(t, HEADER) < 1 + copies + 1; i++)
+		pause_ms(10);
+	pause_ms(SHORT_MS);
+	assert_int_equal(count_of(t, HEADER), 1 + copies + 1);
+	assert_int_equal(close_txn(t, false), 0);
+}
+
 /* ---- closing ---- */
 
 static void close__commits_what_has_changed(void **state)
@@ -1508,6 +1576,8 @@ int main(void)
 		TEST(failure__meets_who_waits_at_the_gate),
 		TEST(failure__is_told_to_all_who_wait),
 		TEST(timer__commits_what_has_changed),
+		TEST(timer__can_be_hurried),
+		TEST(timer__that_is_none_is_not_hurried),
 		TEST(room__keeps_a_reserve_for_removals),
 		TEST(room__is_bounded_on_large_volumes),
 		TEST(room__is_given_once),
@@ -1518,6 +1588,7 @@ int main(void)
 		TEST(commit__is_made_also_of_nothing),
 		TEST(settle__waits_for_running_operations),
 		TEST(rotate__brings_dropped_storage_back),
+		TEST(rotate__is_for_idle_times),
 		TEST(close__commits_what_has_changed),
 		TEST(close__can_forget_it_all),
 		TEST(close__brings_dropped_storage_back),
