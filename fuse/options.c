@@ -32,7 +32,7 @@ static const char usage_text[] =
 	"       cache=SIZE       memory for blocks (suffixes K, M, G); default: 1/12 of\n"
 	"                        the machine's memory, 64M to 2G\n"
 	"       dirty=SIZE       memory for changes not yet written; default: 1/32 of the\n"
-	"                        machine's memory, 128M to 1G\n"
+	"                        machine's memory, 128M to 512M\n"
 	"       commit=SECONDS   write changes after that time at the latest; default 5\n"
 	"       discard          tell devices what becomes free; image files get holes\n"
 	"       compress=METHOD  of new files: none, zero, lz4, zlib or zlib:1 to zlib:9\n"

@@ -36,7 +36,7 @@
 #define COMMIT_SECONDS_DEFAULT 5
 #define CACHE_DEFAULT_MAX ((size_t)2 << 30)
 #define CACHE_DIVISOR 12u
-#define DIRTY_DEFAULT_MAX ((size_t)1 << 30)
+#define DIRTY_DEFAULT_MAX ((size_t)512 << 20) /* half of it is what a commit may keep others waiting for */
 #define DIRTY_DIVISOR 32u
 #define ENDING_PATIENCE_MS 5000 /* how long a new mount waits for one that is just ending */
 
