@@ -38,7 +38,8 @@ struct h2_fs_options {
 
 	/* The rest is for filesystems that are changed. */
 	bool write;         /* allow changes; the volumes must be open for writing */
-	size_t dirty_bytes; /* bound on changes kept in memory; 0: H2_DIRTY_DEFAULT */
+	/* Bound on changes in memory; on written contents not above H2_DIRTY_DEFAULT, which 0 stands for. */
+	size_t dirty_bytes;
 	/* Written contents from which on threads store some; 0: H2_STORE_DEFAULT or half of dirty_bytes. */
 	size_t store_bytes;
 	bool pack;          /* the lowest places on the media first; else like goes with like */

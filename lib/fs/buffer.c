@@ -566,7 +566,7 @@ static bool enough_for_background(struct h2_fs *fs)
 
 static bool below_limit(struct h2_fs *fs)
 {
-	return atomic_load(&fs->buffer_bytes) < fs->dirty_limit;
+	return atomic_load(&fs->buffer_bytes) < fs->buffer_limit;
 }
 
 enum task_kind { TASK_BACKGROUND, TASK_ALL, TASK_CLOSED };
@@ -603,7 +603,7 @@ static void push_tasks(struct h2_fs *fs, enum task_kind kind, unsigned count)
 
 void h2_buffers_throttle(struct h2_fs *fs)
 {
-	uint64_t held;
+	uint64_t held, over;
 
 	if (atomic_load(&fs->buffer_bytes) > fs->store_limit &&
 	    atomic_load(&fs->drains) < fs->pool_threads)
@@ -614,6 +614,8 @@ void h2_buffers_throttle(struct h2_fs *fs)
 		return;
 	/* Inodes and branches leave memory by a commit only. */
 	held = atomic_load(&fs->dirty_inodes) * sizeof(struct h2_inode) + atomic_load(&fs->branch_bytes);
+	over = atomic_load(&fs->held_over);
+	held = held > over ? held - over : 0;
 	if (held > fs->dirty_limit)
 		(void)h2_txn_sync(fs->txn);
 	else if (held > fs->dirty_limit / 2)

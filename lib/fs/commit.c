@@ -349,8 +349,11 @@ static void encoded(void *user)
 		pfs->in_group = false;
 		pfs->modify_tid++;
 	}
+	for (struct h2_pfs *pfs = fs->pfs_retired; pfs; pfs = pfs->next)
+		clean_tree(pfs->root, true);
 	h2_tree_clean(&fs->super_root, &fs->blocks, &fs->branch_bytes);
 	h2_tree_clean(&fs->super_set, &fs->blocks, &fs->branch_bytes);
+	atomic_store(&fs->held_over, atomic_load(&fs->branch_bytes));
 	fs->super_modify_tid = fs->super_ref.modify_tid + 1;
 	h2_fs_judge_room(fs);
 }

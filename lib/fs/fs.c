@@ -109,6 +109,8 @@ static int open_for_writing(struct h2_fs *fs, const struct h2_fs_options *option
 	fs->now_us = options->now_us;
 	fs->now_user = options->now_user;
 	fs->dirty_limit = options->dirty_bytes ? options->dirty_bytes : H2_DIRTY_DEFAULT;
+	/* Contents gain nothing from waiting, and whoever calls fsync waits for all of them. */
+	fs->buffer_limit = fs->dirty_limit < H2_DIRTY_DEFAULT ? fs->dirty_limit : H2_DIRTY_DEFAULT;
 	fs->store_limit = options->store_bytes                   ? options->store_bytes
 			  : fs->dirty_limit / 2 < H2_STORE_DEFAULT ? fs->dirty_limit / 2
 								   : H2_STORE_DEFAULT;

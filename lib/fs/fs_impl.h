@@ -37,7 +37,9 @@ struct h2_fs {
 	struct h2_volumes *volumes;
 	struct h2_blocks blocks;
 	unsigned listed_max; /* inodes that listings of one directory may read */
-	size_t dirty_limit; /* bytes */
+	size_t dirty_limit;  /* bytes of inodes and branches */
+	size_t buffer_limit; /* bytes of buffers */
+	_Atomic uint64_t held_over; /* of branches that the last commit left: removed, open files' */
 	size_t store_limit; /* bytes of buffers */
 	bool hold_commits;  /* also when the limit is passed */
 	struct h2_space *space;

@@ -308,7 +308,6 @@ static void retire(struct h2_fs *fs, struct h2_pfs *pfs)
 	fs->pfs_retired = pfs;
 	pfs->in_group = false;
 	pfs->retired = true;
-	h2_tree_clean(&pfs->root->u.root, NULL, &fs->branch_bytes);
 }
 
 static int create(struct h2_encoding *e, struct h2_pfs_change *c)

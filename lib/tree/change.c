@@ -654,6 +654,14 @@ static void drop_indirect(const struct h2_tree_change *change, const struct h2_b
 					   });
 }
 
+/* Hostile media: cursors pass over what a block has beyond its range; above, others have that. */
+static bool is_within_range(const struct level *level)
+{
+	const struct h2_array *array = level->array;
+
+	return array->entries[0].lo >= level->lo && array->entries[array->count - 1].hi <= level->hi;
+}
+
 /*
  * After a removal: take empty blocks out, and move the rest of a nearly empty one up where it fits
  * with room to spare.
@@ -667,7 +675,8 @@ static void collapse(const struct h2_tree_change *change, struct path *path)
 		struct h2_branch *branch = level->branch;
 
 		if (count > 0 &&
-		    (count > level->capacity / 8 || parent->array->count - 1 + count > room))
+		    (count > level->capacity / 8 || parent->array->count - 1 + count > room ||
+		     !is_within_range(level)))
 			return;
 		remove_entry(parent, level->index);
 		move_window(level, parent, 0, UINT64_MAX);

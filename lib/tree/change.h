@@ -1,8 +1,8 @@
 /*
  * Changing a tree of blockrefs, and writing what has changed.
  *
- * A tree is changed in memory only: each indirect block on the way to a change becomes a branch, a
- * copy that hangs off its blockref's slot in the array above (h2_array.children) and stands for
+ * A tree is changed in memory only: each indirect block on the way to a change becomes a branch,
+ * which hangs off its blockref's slot in the array above (h2_array.children) and stands for
  * the block until the next commit. Cursors see branches in place of the blocks. h2_tree_flush()
  * gives every branch a place, bottom-up; h2_tree_clean() makes blocks of the branches again once they
  * are written.
@@ -101,7 +101,7 @@ struct h2_tree_flush {
 
 /*
  * Give every branch a place and write it. *sums receives those of the root. Branches stay, so that
- * the tree can still be read after an error. Returns 0, -ENOMEM, or what alloc or write returned.
+ * the tree can still be read after an error. Returns 0, or what alloc or write returned.
  */
 int h2_tree_flush(const struct h2_tree_flush *flush, struct h2_root *root,
 		  struct h2_tree_sums *sums);

@@ -309,7 +309,7 @@ static void *timer_main(void *user)
 			break;
 		h2_mutex_unlock(&txn->lock);
 		/* Where changes go on, their commits bring back what was dropped. */
-		idle = !atomic_load(&txn->changed);
+		idle = !atomic_load(&txn->changed) && !atomic_load(&txn->hurried);
 		if (h2_txn_sync(txn) == 0 && idle)
 			(void)h2_txn_rotate(txn);
 		atomic_store(&txn->hurried, false);

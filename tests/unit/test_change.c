@@ -1777,6 +1777,61 @@ static void exists__is_said_of_any_key_of_a_leaf(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/*
+ * A block that has an entry outside of its range, where its neighbour is: two names near its beginning
+ * and one beyond the neighbour, which has twenty.
+ */
+static struct h2_tree_change put_stray(struct test *t, uint64_t *random)
+{
+	struct h2_blockref refs[32], set[2];
+	struct h2_tree_change change;
+
+	begin(t, H2_TREE_DIRECTORY);
+	refs[0] = make_leaf(t, H2_KEY_VISIBLE + 1, random);
+	refs[1] = make_leaf(t, H2_KEY_VISIBLE + 2, random);
+	refs[2] = make_leaf(t, H2_KEY_VISIBLE + 0x500000, random);
+	set[0] = put_indirect(t, H2_KEY_VISIBLE, 20, 12, refs, 3);
+	for (unsigned i = 0; i < 20; i++)
+		refs[i] = make_leaf(t, H2_KEY_VISIBLE + 0x200000 + i, random);
+	set[1] = put_indirect(t, H2_KEY_VISIBLE + 0x200000, 20, 12, refs, 20);
+	put_root(t, set, 2);
+	change = change_of(t);
+	change.drop = take_any_drop;
+	return change;
+}
+
+/* When the block is nearly empty its entries do not move up among those of others. */
+static void hostile__stray_entries_hide_no_others(void **state)
+{
+	struct h2_where where = {0};
+	struct test *t = *state;
+	uint64_t random = 99;
+	struct h2_tree_change change = put_stray(t, &random);
+	struct h2_blockref old, ref;
+
+	assert_int_equal(h2_tree_remove(&change, &t->root, H2_KEY_VISIBLE + 1, &old), 0);
+	for (uint64_t key = H2_KEY_VISIBLE + 0x200000; key < H2_KEY_VISIBLE + 0x200014; key++)
+		assert_int_equal(h2_tree_first(&t->blocks, &where, t->kind, &t->root, key, key, &ref,
+					       NULL),
+				 0);
+	t->count = 0;
+}
+
+static void hostile__stray_entries_end_no_program(void **state)
+{
+	struct test *t = *state;
+	uint64_t random = 99;
+	struct h2_tree_change change = put_stray(t, &random);
+	struct h2_blockref old, ref;
+
+	assert_int_equal(h2_tree_remove(&change, &t->root, H2_KEY_VISIBLE + 1, &old), 0);
+	for (uint64_t key = H2_KEY_VISIBLE + 0x900000; key > H2_KEY_VISIBLE + 0x480000; key -= 0x80000) {
+		ref = make_leaf(t, key, &random);
+		(void)h2_tree_insert(&change, &t->root, &ref);
+	}
+	t->count = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1803,6 +1858,8 @@ int main(void)
 		TEST(block__may_be_wider_than_its_parent),
 		TEST(block__of_another_size_is_written_in_a_legal_one),
 		TEST(hostile__blocks_do_no_harm),
+		TEST(hostile__stray_entries_hide_no_others),
+		TEST(hostile__stray_entries_end_no_program),
 		TEST(refused__are_arrays_that_are_not_in_order),
 		TEST(refused__are_blocks_that_cannot_be_read),
 		TEST(refused__are_cycles),

@@ -615,6 +615,39 @@ static void an_open_pfs_can_be_rolled_back(void **state)
 
 #define PFS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* What the failed commit would have written is in memory only, and is found there. */
+static void reading_goes_on_after_a_rollback_that_cannot_be_written(void **state)
+{
+	struct volume *v = *state;
+	struct h2_inode *inode;
+	struct h2_pfs *pfs;
+	char name[16];
+
+	make_volume(v, 256 * MIB);
+	put(v, "DATA", "file", 1, 1);
+	assert_int_equal(h2_pfs_snapshot(v->fs, "DATA", "snap", NULL), 0);
+	pfs = open_pfs(v, "DATA");
+	for (unsigned i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		put_file(pfs, name, i, 0);
+	}
+	assert_int_equal(h2_fs_sync(v->fs), 0);
+	put_file(pfs, "more", 5, 0);
+	h2_sim_set_fault(v->disks.sims[0], H2_SIM_WRITE, H2_SIM_FAIL, 0, UINT64_MAX, -EIO);
+	assert_int_not_equal(h2_pfs_rollback_open(v->fs, "DATA", "snap", NULL, NULL), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		assert_int_equal(h2_path_lookup(pfs, name, &inode), 0);
+		h2_inode_put(inode);
+	}
+	h2_pfs_put(pfs);
+	h2_fs_abandon(v->fs);
+	v->fs = NULL;
+	h2_sim_set_fault(v->disks.sims[0], H2_SIM_WRITE, H2_SIM_FAIL, 0, 0, 0);
+	disks_close(&v->disks);
+	open_fs(v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -636,6 +669,7 @@ int main(void)
 		PFS_TEST(rollback_gives_the_snapshots_contents),
 		PFS_TEST(rollback_does_not_use_inode_numbers_again),
 		PFS_TEST(an_open_pfs_can_be_rolled_back),
+		PFS_TEST(reading_goes_on_after_a_rollback_that_cannot_be_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
