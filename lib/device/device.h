@@ -66,7 +66,7 @@ enum h2_device_mode {
 /*
  * Open a regular file or block device. Readers hold a shared and writers an exclusive lock on it
  * (flock; block devices are also opened with O_EXCL for writing), so that mounts, checks and
- * formats of one volume exclude each other.
+ * formats of one volume exclude each other; a whole loop device and the file behind it are one.
  *
  * Returns 0; -EBUSY where another process holds it; -EINVAL where it is neither kind of file; or
  * the error of open(2).

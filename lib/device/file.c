@@ -7,13 +7,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +29,7 @@
 struct file {
 	struct h2_device dev;
 	int fd;
+	int backing_fd; /* of a loop device: the locked file that has its contents; -1: none */
 	bool is_block;
 };
 
@@ -121,6 +126,8 @@ static void file_close(struct h2_device *dev)
 	struct file *f = (struct file *)dev;
 
 	close(f->fd);
+	if (f->backing_fd >= 0)
+		close(f->backing_fd);
 	free((char *)dev->name);
 	free(f);
 }
@@ -140,6 +147,41 @@ static int lock_file(int fd, enum h2_device_mode mode)
 		nanosleep(&pause, NULL);
 	}
 	return -EBUSY;
+}
+
+/*
+ * Open the file whose contents a whole loop device shows: who opens it by its own name shall meet the
+ * same lock. -1: there is none, or it is out of reach, as a removed one is.
+ */
+static int open_backing(int fd, const struct stat *device)
+{
+	char place[64], path[PATH_MAX];
+	struct loop_info64 info;
+	struct stat st;
+	int backing;
+	size_t len;
+	FILE *f;
+
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) != 0 || info.lo_offset != 0 || info.lo_sizelimit != 0)
+		return -1;
+	/* A partition has none of its own. */
+	snprintf(place, sizeof(place), "/sys/dev/block/%u:%u/loop/backing_file",
+		 major(device->st_rdev), minor(device->st_rdev));
+	f = fopen(place, "re");
+	if (!f)
+		return -1;
+	len = fread(path, 1, sizeof(path) - 1, f);
+	fclose(f);
+	if (len == 0 || path[len - 1] != '\n')
+		return -1;
+	path[len - 1] = '\0';
+	backing = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (backing >= 0 && (fstat(backing, &st) != 0 || !S_ISREG(st.st_mode) ||
+			     st.st_dev != info.lo_device || st.st_ino != info.lo_inode)) {
+		close(backing);
+		return -1;
+	}
+	return backing;
 }
 
 int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device **devp)
@@ -164,6 +206,7 @@ int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device 
 		return -ENOMEM;
 	f->dev.ops = &ops;
 	f->dev.writable = write;
+	f->backing_fd = -1;
 	f->dev.name = strdup(path);
 	if (!f->dev.name)
 		goto out_free;
@@ -191,12 +234,20 @@ int h2_device_open(const char *path, enum h2_device_mode mode, struct h2_device 
 		err = lock_file(f->fd, mode);
 		if (err)
 			goto out_close;
+		if (f->is_block)
+			f->backing_fd = open_backing(f->fd, &st);
+		if (f->backing_fd >= 0)
+			err = lock_file(f->backing_fd, mode);
+		if (err)
+			goto out_close;
 	}
 	*devp = &f->dev;
 	return 0;
 
 out_close:
 	close(f->fd);
+	if (f->backing_fd >= 0)
+		close(f->backing_fd);
 out_free:
 	free((char *)f->dev.name);
 	free(f);

@@ -394,6 +394,9 @@ static int wipe(struct h2_device *dev, uint64_t begin, uint64_t end)
 	return err;
 }
 
+/* At the end: ZFS has two labels there, and is told by them. */
+#define TAIL_BYTES (UINT64_C(512) << 10)
+
 /* Nothing that anyone could take for a header or another filesystem may stay (BS 1.2). */
 static int clear_device(const struct h2_mkfs_plan *plan, unsigned volume, struct h2_device *dev)
 {
@@ -413,9 +416,9 @@ static int clear_device(const struct h2_mkfs_plan *plan, unsigned volume, struct
 	if (!err)
 		err = wipe(dev, 0, front);
 	if (!err)
-		err = wipe(dev, size - H2_BLOCK_MAX, size);
+		err = wipe(dev, size - TAIL_BYTES, size);
 	if (!err && dev->size > size)
-		err = wipe(dev, dev->size - size > H2_BLOCK_MAX ? dev->size - H2_BLOCK_MAX : size,
+		err = wipe(dev, dev->size - size > TAIL_BYTES ? dev->size - TAIL_BYTES : size,
 			   dev->size);
 	return err ? err : h2_device_flush(dev);
 }

@@ -1498,6 +1498,26 @@ def test_files_in_statfs(t):
     equal(after.f_files - after.f_ffree - (before.f_files - before.f_ffree), 1000, "files in use")
 
 
+def test_loop_device_and_its_file_exclude_each_other(t):
+    image = t.volume("w", "-L", "A,B")
+    done = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True)
+    if done.returncode:
+        raise Skip("no loop device: " + done.stderr.strip())
+    device = done.stdout.strip()
+    try:
+        for first, second in ((image, device), (device, image)):
+            point = writing(t, first + "@A")
+            for program in (("mount.hammer2", second + "@B", t.point()),
+                            ("mkfs.hammer2", "-f", second), ("fsck.hammer2", second)):
+                said = subprocess.run([os.path.join(t.bin, program[0]), *program[1:]],
+                                      capture_output=True, text=True)
+                check(said.returncode != 0, f"{program[0]} of {second} beside a mount of {first}")
+            t.umount(point)
+            t.fsck(second)
+    finally:
+        subprocess.run(["losetup", "-d", device])
+
+
 def test_block_device(t):
     image = t.volume("w", "-L", "A,B")
     done = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True)

@@ -228,6 +228,35 @@ static void remnants__of_larger_filesystems_are_wiped(void **state)
 	free_sims(&sim, 1);
 }
 
+/* ZFS has labels in the last 512 KiB, of the device and of what is used of it. */
+static void remnants__at_the_end_are_wiped(void **state)
+{
+	const uint64_t device_size = 64 * MIB + 3 * 512 * 1024, ends[] = {64 * MIB, device_size};
+	static const uint8_t zeros[512 * 1024];
+	static uint8_t bytes[512 * 1024];
+	struct h2_mkfs_options options = options_of(data_label, 1);
+	uint64_t size = 64 * MIB;
+	struct h2_mkfs_plan plan;
+	struct h2_device *dev;
+	struct h2_sim *sim = h2_sim_new(device_size);
+
+	(void)state;
+	assert_non_null(sim);
+	memset(bytes, 0xa5, sizeof(bytes));
+	for (unsigned i = 0; i < LENGTH_OF(ends); i++)
+		h2_sim_poke(sim, ends[i] - sizeof(bytes), bytes, sizeof(bytes));
+	assert_int_equal(h2_mkfs_plan(&size, 1, &options, &plan), 0);
+	assert_int_equal(h2_sim_open(sim, true, &dev), 0);
+	assert_int_equal(h2_mkfs_devices(&plan, &options, &dev), 0);
+	h2_device_close(dev);
+	for (unsigned i = 0; i < LENGTH_OF(ends); i++) {
+		h2_sim_peek(sim, ends[i] - sizeof(bytes), bytes, sizeof(bytes));
+		assert_memory_equal(bytes, zeros, sizeof(bytes));
+	}
+	expect_sound(&sim, 1);
+	free_sims(&sim, 1);
+}
+
 static void boot_label__is_not_compressed(void **state)
 {
 	static const char *const labels[] = {"boot", "x"};
@@ -347,6 +376,7 @@ int main(void)
 		cmocka_unit_test(volumes__have_headers_of_their_own),
 		cmocka_unit_test(version_1__has_the_new_fields_zero),
 		cmocka_unit_test(remnants__of_larger_filesystems_are_wiped),
+		cmocka_unit_test(remnants__at_the_end_are_wiped),
 		cmocka_unit_test(boot_label__is_not_compressed),
 		cmocka_unit_test(bad_requests__are_refused_with_a_reason),
 		cmocka_unit_test(crash__leaves_nothing_or_a_filesystem),
