@@ -35,6 +35,11 @@ struct h2_txn_need h2_fs_needs(struct h2_fs *fs)
 	};
 }
 
+bool h2_fs_count_again(struct h2_fs *fs)
+{
+	return !fs->hold_commits && h2_txn_sync(fs->txn) == 0;
+}
+
 static struct h2_txn_need needs(void *user)
 {
 	return h2_fs_needs(user);

@@ -383,6 +383,12 @@ extern const struct h2_txn_owner h2_fs_txn_owner;
 /* Remember whether removals have begun to use the reserve, or soon will: see neighbours.c. */
 void h2_fs_judge_room(struct h2_fs *fs);
 
+/*
+ * Have a commit find out how much is in use: what is in memory counts against quotas as if it were all
+ * new. Whether to try again what a quota has refused. To be called without locks, outside the gate.
+ */
+bool h2_fs_count_again(struct h2_fs *fs);
+
 /* Give back what only commits keep: after the last one, or after a failed one. */
 void h2_fs_forget_changes(struct h2_fs *fs);
 

@@ -379,8 +379,8 @@ static int create_locked(struct h2_inode *dir, const char *name, size_t len, con
 	return 0;
 }
 
-int h2_create(struct h2_inode *dir, const char *name, size_t len, const struct h2_new *new_,
-	      struct h2_inode **inodep)
+static int try_create(struct h2_inode *dir, const char *name, size_t len, const struct h2_new *new_,
+		      struct h2_inode **inodep)
 {
 	int err = check_new_name(name, len);
 
@@ -394,6 +394,16 @@ int h2_create(struct h2_inode *dir, const char *name, size_t len, const struct h
 	err = create_locked(dir, name, len, new_, inodep);
 	unlock(dir);
 	end(dir->pfs);
+	return err;
+}
+
+int h2_create(struct h2_inode *dir, const char *name, size_t len, const struct h2_new *new_,
+	      struct h2_inode **inodep)
+{
+	int err = try_create(dir, name, len, new_, inodep);
+
+	if (err == -EDQUOT && h2_fs_count_again(h2_inode_fs(dir)))
+		err = try_create(dir, name, len, new_, inodep);
 	return err;
 }
 

@@ -248,8 +248,8 @@ static int check_write(struct h2_inode *inode, uint64_t offset, size_t len, unsi
 	return check_quota(inode, len);
 }
 
-static ssize_t write_part(struct h2_inode *inode, uint64_t offset, const void *buf, size_t len,
-			  unsigned flags)
+static ssize_t try_write_part(struct h2_inode *inode, uint64_t offset, const void *buf, size_t len,
+			      unsigned flags)
 {
 	struct h2_fs *fs = h2_inode_fs(inode);
 	struct h2_txn_need need = {
@@ -275,6 +275,16 @@ static ssize_t write_part(struct h2_inode *inode, uint64_t offset, const void *b
 	h2_rwlock_unlock(&inode->lock);
 	h2_txn_end(fs->txn, &need);
 	h2_buffers_throttle(fs);
+	return n;
+}
+
+static ssize_t write_part(struct h2_inode *inode, uint64_t offset, const void *buf, size_t len,
+			  unsigned flags)
+{
+	ssize_t n = try_write_part(inode, offset, buf, len, flags);
+
+	if (n == -EDQUOT && h2_fs_count_again(h2_inode_fs(inode)))
+		n = try_write_part(inode, offset, buf, len, flags);
 	return n;
 }
 

@@ -648,6 +648,60 @@ static void reading_goes_on_after_a_rollback_that_cannot_be_written(void **state
 	open_fs(v);
 }
 
+/* What is in memory counts as if it were all new, but not against who would be right after a commit. */
+static void quotas_refuse_only_what_is_too_much(void **state)
+{
+	static uint8_t bytes[3 * MIB];
+	struct volume *v = *state;
+	const struct h2_new file = {
+		.type = H2_OBJECT_FILE,
+		.mode = 0644,
+		.comp_algo = H2_INHERIT,
+		.check_algo = H2_INHERIT,
+	};
+	const struct h2_set_attr quota = {
+		.valid = H2_SET_QUOTA, .data_quota = 5 * MIB, .inode_quota = 60};
+	struct h2_inode *root, *inode[80];
+	struct h2_pfs *pfs;
+	char name[16];
+	uint64_t random = 5;
+	unsigned n = 0;
+	int err = 0;
+
+	make_volume(v, 128 * MIB);
+	set_root(v, "DATA", &quota);
+	pfs = open_pfs(v, "DATA");
+	assert_int_equal(h2_inode_get(pfs, H2_INUM_ROOT, &root), 0);
+	for (; n < 40; n++) {
+		snprintf(name, sizeof(name), "%u", n);
+		assert_int_equal(h2_create(root, name, strlen(name), &file, &inode[n]), 0);
+	}
+	assert_int_equal(h2_fs_sync(v->fs), 0);
+	for (unsigned i = 0; i < 40; i++) {
+		const struct h2_set_attr mode = {.valid = H2_SET_MODE, .mode = 0600};
+
+		assert_int_equal(h2_inode_set_attr(inode[i], &mode), 0);
+	}
+	for (; n < LENGTH_OF(inode) && !err; n += err == 0) {
+		snprintf(name, sizeof(name), "%u", n);
+		err = h2_create(root, name, strlen(name), &file, &inode[n]);
+	}
+	assert_int_equal(err, -EDQUOT);
+	assert_in_range(n, 58, 60);
+
+	for (uint32_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)unit_random(&random);
+	for (unsigned round = 0; round < 3; round++) {
+		bytes[0]++;
+		assert_int_equal(h2_file_write(inode[0], 0, bytes, sizeof(bytes), 0), sizeof(bytes));
+	}
+	assert_true(h2_file_write(inode[1], 0, bytes, sizeof(bytes), 0) < (ssize_t)sizeof(bytes));
+	for (unsigned i = 0; i < n; i++)
+		h2_inode_put(inode[i]);
+	h2_inode_put(root);
+	h2_pfs_put(pfs);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -669,6 +723,7 @@ int main(void)
 		PFS_TEST(rollback_gives_the_snapshots_contents),
 		PFS_TEST(rollback_does_not_use_inode_numbers_again),
 		PFS_TEST(an_open_pfs_can_be_rolled_back),
+		PFS_TEST(quotas_refuse_only_what_is_too_much),
 		PFS_TEST(reading_goes_on_after_a_rollback_that_cannot_be_written),
 	};
 
