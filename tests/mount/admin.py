@@ -994,6 +994,11 @@ def test_ioctls(t):
     struct.pack_into("<Q", inode, 32 + 0xc0, 1000)
     fcntl.ioctl(fd, ioc(1056, 87), inode)
     check(free_bytes(point) <= 500 << 20, "a quota shows in statfs")
+    struct.pack_into("<Q", inode, 32 + 0xb0, 8 << 20)
+    fcntl.ioctl(fd, ioc(1056, 87), inode)
+    with open(point + "/too-much", "wb", buffering=0) as f:
+        f.write(os.urandom(16 << 20))
+        raises(errno.EDQUOT, "fsync of more than the quota allows", os.fsync, f.fileno())
     os.close(fd)
     t.umount(point)
     t.fsck(image)
