@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "blkid.h"
+#include "descriptors.h"
 #include "fill.h"
 #include "out.h"
 
@@ -811,8 +812,11 @@ int main(int argc, char **argv)
 		.program = slash ? slash + 1 : argv[0],
 		.options = {.comp_algo = -1, .check_algo = -1},
 	};
-	int code = parse_arguments(&r, argc, argv);
+	int code;
 
+	if (!descriptors_init())
+		return EXIT_FAILED;
+	code = parse_arguments(&r, argc, argv);
 	if (code >= 0)
 		return code;
 	r.options.labels = r.labels;

@@ -334,6 +334,56 @@ def test_read_only_volume(bench):
         bench.check("a message", bench.edit(image, "mkdir", "/x", expect=1).stderr)
 
 
+def closed(redirections, *command):
+    """Run a program without some of the descriptors 0 to 2."""
+    return subprocess.run(["sh", "-c", f'"$@" {redirections}', "sh", *command],
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS,
+                          check=False)
+
+
+def test_closed_descriptors(bench):
+    """A volume never takes the place of a standard stream: what is said there would go over it."""
+    everything = "<&- >&- 2>&-"
+    with bench.image() as image, bench.folder() as folder:
+        bench.edit(image, "put", "-", "/x", data=b"x" * 5000)
+        bench.edit(image, "mkdir", "/a")
+        before = bench.state(image)
+        for how in ("<&-", ">&-", "2>&-", "<&- 2>&-", ">&- 2>&-", everything):
+            for args in (("mkdir", "/a"), ("rm", "/nothing"), ("put", "/nonexistent", "/y")):
+                done = closed(how, bench.program, "edit", image, *args)
+                bench.equal(f"{args} {how}: status", done.returncode, 1)
+                bench.check(f"{args} {how}: the header", b"MAH" in pread(image, 8))
+            closed(how, bench.fsck, image)
+            bench.unchanged(how, image, before)
+        for how in (">&-", "<&- >&-", everything):
+            done = closed(how, bench.program, "edit", image, "get", "/x", "-")
+            bench.equal(f"get {how}: status", done.returncode, 1)
+            bench.check(f"get {how}: the message", "2>" in how or b"standard output" in
+                        done.stderr, done.stderr.decode())
+            bench.unchanged(f"get {how}", image, before)
+        done = closed("<&-", bench.program, "edit", image, "put", "-", "/y")
+        bench.equal("put without standard input: status", done.returncode, 1)
+        bench.check("put without standard input: the message", b"standard input" in done.stderr,
+                    done.stderr.decode())
+        bench.unchanged("put without standard input", image, before)
+        # What does not need a stream that is closed works.
+        done = closed(everything, bench.program, "edit", image, "mkdir", "/b")
+        bench.equal("mkdir without any: status", done.returncode, 0)
+        new = os.path.join(folder, "new.img")
+        done = closed("<&-", bench.mkfs, "-s", "64M", "-d", "-", new)
+        bench.equal("mkfs.hammer2 -d - without standard input: status", done.returncode, 1)
+        bench.check("mkfs.hammer2 -d - without standard input: the message", b"Bad file" in
+                    done.stderr, done.stderr.decode())
+        bench.check("mkfs.hammer2 -d - without standard input: no file", not os.path.exists(new))
+        closed(everything, bench.mkfs, "-s", "64M", new)
+        bench.verify(new)
+
+
+def pread(path, count):
+    with open(path, "rb") as file:
+        return file.read(count)
+
+
 # ---- the commands, each against its program ----
 
 def test_mkdir(bench):
