@@ -804,6 +804,36 @@ def test_put_the_volume(bench):
         bench.unchanged("the volume", image, before)
 
 
+def test_get_the_volume(bench):
+    """Nothing is written over the volume, however it is named."""
+    with bench.image() as image, bench.folder() as folder:
+        bench.edit(image, "put", "-", "/volume.img", data=b"x" * 5000)
+        before, bytes_before = bench.state(image), pread(image, 1 << 26)
+        others = [os.path.join(os.path.dirname(image), name) for name in ("link", "symlink")]
+        os.link(image, others[0])
+        os.symlink("volume.img", others[1])
+        for to in (image, os.path.dirname(image), *others):
+            for options in ((), ("-p",)):
+                done = bench.edit(image, "get", *options, "/volume.img", to, expect=1)
+                bench.check(f"{to}: the message", b"the volume that is being changed" in
+                            done.stderr, done.stderr.decode())
+        with open(image, "r+b") as file:
+            done = subprocess.run([bench.program, "edit", image, "get", "/volume.img", "-"],
+                                  stdout=file, stderr=subprocess.PIPE, timeout=SECONDS,
+                                  check=False)
+        bench.check("standard output", done.returncode == 1 and b"the volume that is being" in
+                    done.stderr, done.stderr.decode())
+        bench.check("the bytes", pread(image, 1 << 26) == bytes_before)
+        bench.unchanged("the volume", image, before)
+        # Other files are written over, and shortened.
+        other = os.path.join(folder, "other")
+        for size in (0, 100000):
+            with open(other, "wb") as file:
+                file.write(b"y" * size)
+            bench.edit(image, "get", "/volume.img", other)
+            bench.check(f"over {size} bytes", pread(other, 1 << 20) == b"x" * 5000)
+
+
 def test_put_unreadable(bench):
     if ROOT:
         raise Skip("root may read everything; run it as another user")
