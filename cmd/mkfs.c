@@ -285,12 +285,19 @@ static int parse_arguments(struct request *r, int argc, char **argv)
 
 /* ---- devices ---- */
 
+/* The same file by whatever names; a device can have several nodes, too. */
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return (a->st_dev == b->st_dev && a->st_ino == b->st_ino) ||
+	       (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode) && a->st_rdev == b->st_rdev);
+}
+
 static bool is_same_file(const char *a, const char *b)
 {
 	struct stat st[2];
 
-	return strcmp(a, b) == 0 || (stat(a, &st[0]) == 0 && stat(b, &st[1]) == 0 &&
-				     st[0].st_dev == st[1].st_dev && st[0].st_ino == st[1].st_ino);
+	return strcmp(a, b) == 0 ||
+	       (stat(a, &st[0]) == 0 && stat(b, &st[1]) == 0 && is_same(&st[0], &st[1]));
 }
 
 /* Size of what exists; a missing file is to be made. */
@@ -722,13 +729,34 @@ static void remove_files(const struct request *r, int err)
 	}
 }
 
-/* A source that cannot be had is no reason to overwrite anything. */
+/*
+ * A source that cannot be had is no reason to overwrite anything; and the source itself is not
+ * overwritten. In a directory that is the source, what is written is left out.
+ */
 static int look_at_source(const struct request *r)
 {
-	if (!r->source || strcmp(r->source, "-") == 0 || access(r->source, R_OK) == 0)
+	bool is_stdin = r->source && strcmp(r->source, "-") == 0;
+	struct stat source, target;
+
+	if (!r->source)
 		return EXIT_MADE;
-	complain(r, r->source, strerror(errno));
-	return EXIT_FAILED;
+	if (!is_stdin && access(r->source, R_OK) < 0) {
+		complain(r, r->source, strerror(errno));
+		return EXIT_FAILED;
+	}
+	/* What cannot be looked at is told where it is opened. */
+	if ((is_stdin ? fstat(STDIN_FILENO, &source) : stat(r->source, &source)) < 0)
+		return EXIT_MADE;
+	for (unsigned i = 0; i < r->count; i++) {
+		const char *path = r->targets[i].path;
+
+		if (S_ISDIR(source.st_mode) || stat(path, &target) < 0 ||
+		    !is_same(&source, &target))
+			continue;
+		complain(r, path, "is the source of the contents as well; nothing was written");
+		return EXIT_FAILED;
+	}
+	return EXIT_MADE;
 }
 
 static int make_filled(struct request *r, struct h2_mkfs_plan *plan)

@@ -1214,6 +1214,32 @@ def test_output_in_source(bench):
         bench.verify(image)
 
 
+def test_output_is_source(bench):
+    """An archive is not overwritten by what is made of it, by whatever name."""
+    with bench.folder() as folder:
+        archive = os.path.join(folder, "archive.tar")
+        write(archive, archive_of(("f", b"x" * 100000, {})))
+        os.truncate(archive, 64 * MIB)
+        os.symlink("archive.tar", os.path.join(folder, "symlink"))
+        os.link(archive, os.path.join(folder, "link"))
+        before = digest(archive)
+        for name in ("archive.tar", "symlink", "link"):
+            path = os.path.join(folder, name)
+            for args in ((), ("-f",), ("-f", "-s", "64M"), ("-n", "-f", "-s", "64M")):
+                for source, target in ((archive, path), (path, archive)):
+                    bench.refuse(f"{name} {args}", source, target, *args, says=b"is the source")
+            with open(archive, "rb") as file:
+                done = subprocess.run([bench.mkfs, "-f", "-d", "-", path], stdin=file,
+                                      capture_output=True, timeout=SECONDS, check=False)
+            bench.check(f"{name} as standard input", done.returncode == 1 and b"is the source" in
+                        done.stderr, done.stderr.decode())
+        other = os.path.join(folder, "other")
+        bench.refuse("among several devices", archive, archive, "-f", "-s", "128M", other,
+                     says=b"is the source")
+        bench.check("no other file", not os.path.exists(other))
+        bench.equal("the archive", digest(archive), before)
+
+
 # ---- devices that are in use, and accidents ----
 
 def test_in_use(bench):
