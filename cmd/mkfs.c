@@ -803,7 +803,7 @@ static int make(struct request *r)
 {
 	uint64_t sizes[H2_VOLUMES_MAX];
 	struct h2_mkfs_plan plan;
-	int code = look_at_source(r);
+	int code = look_at_source(r), err;
 
 	for (unsigned i = 0; i < r->count && code == EXIT_MADE; i++)
 		code = look_at(r, i);
@@ -814,8 +814,9 @@ static int make(struct request *r)
 	if (code != EXIT_MADE)
 		return code;
 	default_label(r);
-	if (h2_mkfs_plan(sizes, r->count, &r->options, &plan) != 0)
-		return EXIT_FAILED;
+	err = h2_mkfs_plan(sizes, r->count, &r->options, &plan);
+	if (err)
+		return err == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 	for (unsigned i = 0; i < r->count; i++) {
 		if (r->targets[i].create)
 			r->targets[i].size = plan.volume_sizes[i];

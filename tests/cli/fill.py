@@ -1129,7 +1129,12 @@ def test_missing_source(bench):
         bench.equal("it is as it was", digest(image), before)
         os.unlink(image)
         os.mkfifo(nothing)
-        bench.refuse("wrong options", folder, image, "-b", "2G", says=b"boot area")
+        for options, says in ((("-b", "2G"), b"boot area"), (("-b", "9M"), b"boot area"),
+                              (("-r", "9M"), b"aux area"), (("-L", "LOCAL"), b"given twice"),
+                              (("-L", "a/b"), b"label"), (("-L", "a,b,c,d"), b"too many labels")):
+            done = bench.fill(folder, *options, image, expect=2)
+            bench.check(f"{options}: the message", says in done.stderr, done.stderr.decode())
+            bench.check(f"{options}: no file is left", not os.path.exists(image))
         bench.refuse("a folder as image", folder, folder, says=b"neither")
 
 
