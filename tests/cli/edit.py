@@ -631,6 +631,8 @@ def test_truncate(bench):
         for command in (("put", "@/blocks", "a"), ("put", "@/small", "b"), ("put", "@/inline", "c"),
                         ("truncate", "-s", "100000", "a"), ("truncate", "-s", "1M", "b"),
                         ("truncate", "-s", "100", "c"), ("truncate", "-s", "3", "new"),
+                        ("truncate", "-s", "0100", "zeros"), ("truncate", "-s", "010K", "more"),
+                        ("truncate", "-s", "08", "eight"), ("truncate", "-s", "00", "none"),
                         ("truncate", "-c", "-s", "3", "nothing"), ("truncate", "-s", "0", "b"),
                         ("truncate", "-s", "200000", "a"), ("mkdir", "d"),
                         ("truncate", "-s", "0", "d"), ("truncate", "-s", "x", "a"),
@@ -638,6 +640,9 @@ def test_truncate(bench):
             if command[-1] == "large":
                 bench.edit(t.image, *command)
                 bench.equal("size", bench.json("stat", t.image, "/large")[0]["size"], 8 << 40)
+                bench.edit(t.image, "rm", "/large")
+                bench.edit(t.image, "truncate", "-s", "0x10K", "/large")
+                bench.equal("hexadecimal", bench.json("stat", t.image, "/large")[0]["size"], 16384)
                 bench.edit(t.image, "rm", "/large")
             else:
                 t.run(*command)

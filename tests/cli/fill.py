@@ -915,6 +915,7 @@ def test_geometry(bench):
         image = os.path.join(folder, "volume.img")
         for options, size, boot, aux in ((("-s", "128M"), 128, 8, 8),
                                          (("-b", "16M", "-r", "24M"), None, 16, 24),
+                                         (("-s", "0104M", "-b", "016M"), 104, 16, 8),
                                          (("-s", "200M", "-b", "64M", "-r", "8M"), 200, 64, 8),
                                          (("-V", "1"), None, 8, 8),
                                          (("-V", "1", "-s", "64M"), 64, 8, 8)):
