@@ -41,6 +41,9 @@ enum { EXIT_MADE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 #define IMAGE_MIN (UINT64_C(64) << 20)
 #define AREA_MIN (UINT64_C(8) << 20)
 
+/* What is free must be as much for anything to be stored: a part is kept back for removing. */
+#define ROOM_MIN (UINT64_C(8) << 20)
+
 static volatile sig_atomic_t interrupted;
 
 struct request {
@@ -799,6 +802,20 @@ static int make_empty(struct request *r, const struct h2_mkfs_plan *plan)
 	return err ? EXIT_FAILED : EXIT_MADE;
 }
 
+/* DragonFly makes such ones as well, so it is not refused. */
+static void warn_of_little_room(const struct request *r, const struct h2_mkfs_plan *plan)
+{
+	char message[160];
+
+	if (plan->free_bytes >= ROOM_MIN || r->smallest)
+		return;
+	snprintf(message, sizeof(message),
+		 "warning: nothing can be stored in a filesystem with %" PRIu64 " MiB of free space; "
+		 "make it %" PRIu64 " MiB or larger",
+		 plan->free_bytes >> 20, (plan->total_bytes + ROOM_MIN) >> 20);
+	complain(r, r->targets[0].path, message);
+}
+
 static int make(struct request *r)
 {
 	uint64_t sizes[H2_VOLUMES_MAX];
@@ -827,6 +844,7 @@ static int make(struct request *r)
 		code = EXIT_FAILED;
 	if (code != EXIT_MADE)
 		return code;
+	warn_of_little_room(r, &plan);
 	if (r->json)
 		json_plan(r, &plan);
 	else if (!r->quiet)

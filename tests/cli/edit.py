@@ -994,6 +994,26 @@ def test_dry_run_get(bench):
         bench.equal("standard output", done.stdout, b"")
 
 
+def test_little_room(bench):
+    """mkfs.hammer2 warns of a size in which nothing can be stored, and of no other."""
+    with bench.folder() as folder:
+        image = os.path.join(folder, "volume.img")
+        for options, needed in ((("-s", "24M"), b"32 MiB"), (("-s", "32M"), None),
+                                (("-s", "64M", "-b", "48M"), b"72 MiB"),
+                                (("-s", "64M", "-b", "40M"), None), (("-s", "40M"), None)):
+            for more in (("-n",), ("-q",), ("-f", "--json")):
+                done = h2images.run([bench.mkfs, *more, *options, image], SECONDS)
+                bench.equal(f"{options} {more}: status", done.returncode, 0)
+                if needed:
+                    bench.check(f"{options} {more}: the warning", done.stderr.count(b"\n") == 1 and
+                                needed in done.stderr, done.stderr.decode())
+                else:
+                    bench.equal(f"{options} {more}: standard error", done.stderr, b"")
+            bench.edit(image, "mkdir", "/a", expect=1 if needed else 0)
+            bench.verify(image)
+            os.unlink(image)
+
+
 def test_no_room(bench):
     """What does not fit: told, the volume is sound, and what is said about it is true."""
     with bench.image(size="64M") as image:
