@@ -51,6 +51,11 @@ struct edit_verb {
 	const char *arguments;  /* for messages */
 	int args_min, args_max; /* operands; args_max -1: any number */
 	bool (*run)(struct edit *e, const struct edit_command *c);
+	/*
+	 * Look at what can be judged without the volume, before anything is done: a mistake there is
+	 * one of usage. Returns false after a message. NULL: there is nothing of that kind.
+	 */
+	bool (*check)(struct edit *e, const struct edit_command *c);
 };
 
 /* The commands, in the order of the manual; ended by a row without a name. */
@@ -168,8 +173,11 @@ bool edit_parse_mode(struct edit *e, const char *text, uint32_t before, bool dir
 bool edit_parse_owner(struct edit *e, const char *text, unsigned *valid, uint32_t *uid,
 		      uint32_t *gid);
 
-/* ---- the commands ---- */
+/* ---- the commands, and what looks at their arguments before ---- */
 
+bool edit_check_chmod(struct edit *e, const struct edit_command *c);
+bool edit_check_chown(struct edit *e, const struct edit_command *c);
+bool edit_check_touch(struct edit *e, const struct edit_command *c);
 bool edit_chmod(struct edit *e, const struct edit_command *c);
 bool edit_chown(struct edit *e, const struct edit_command *c);
 bool edit_get(struct edit *e, const struct edit_command *c);

@@ -162,6 +162,13 @@ static bool change_mode(struct edit_walk *w, const char *path, struct place *p)
 	       edit_set_attr(w->e, path, p->inode, &set);
 }
 
+bool edit_check_chmod(struct edit *e, const struct edit_command *c)
+{
+	uint32_t mode;
+
+	return edit_parse_mode(e, c->argv[0], 0, false, &mode);
+}
+
 bool edit_chmod(struct edit *e, const struct edit_command *c)
 {
 	return change_each(e, c, PLACE_FOLLOW, change_mode, c->argv[0]);
@@ -231,6 +238,14 @@ bool edit_parse_owner(struct edit *e, const char *text, unsigned *valid, uint32_
 static bool change_owner(struct edit_walk *w, const char *path, struct place *p)
 {
 	return edit_set_attr(w->e, path, p->inode, w->user);
+}
+
+bool edit_check_chown(struct edit *e, const struct edit_command *c)
+{
+	unsigned valid;
+	uint32_t uid, gid;
+
+	return edit_parse_owner(e, c->argv[0], &valid, &uid, &gid);
 }
 
 bool edit_chown(struct edit *e, const struct edit_command *c)
@@ -304,6 +319,13 @@ static bool find_or_make(struct edit *e, const struct edit_command *c, const cha
 	if (!ok)
 		place_fini(p);
 	return ok;
+}
+
+bool edit_check_touch(struct edit *e, const struct edit_command *c)
+{
+	uint64_t time_us;
+
+	return !c->value || parse_time(e, c->value, &time_us);
 }
 
 bool edit_touch(struct edit *e, const struct edit_command *c)

@@ -120,10 +120,20 @@ static void find_volumes(struct copy *copy)
 static bool is_volume(const struct copy *copy, const struct stat *st)
 {
 	for (unsigned i = 0; i < copy->volume_count; i++) {
-		if (copy->volumes[i].st_dev == st->st_dev && copy->volumes[i].st_ino == st->st_ino)
+		const struct stat *v = &copy->volumes[i];
+
+		if (v->st_dev == st->st_dev && v->st_ino == st->st_ino)
+			return true;
+		/* A device can have several nodes. */
+		if (S_ISBLK(v->st_mode) && S_ISBLK(st->st_mode) && v->st_rdev == st->st_rdev)
 			return true;
 	}
 	return false;
+}
+
+static bool fail_volume(const struct copy *copy, const char *name)
+{
+	return edit_fail_file(copy->e, name, "it is the volume that is being changed");
 }
 
 /* ---- contents ---- */
@@ -258,7 +268,7 @@ static bool put_open_file(struct copy *copy, int fd, const char *name, const str
 	uint32_t mode = S_ISREG(st->st_mode) ? new_mode(copy, st) : 0666 & ~copy->e->umask;
 
 	if (is_volume(copy, st))
-		return edit_fail_file(copy->e, name, "it is the volume that is being changed");
+		return fail_volume(copy, name);
 	if (!make_file(copy, path, p, mode) ||
 	    !copy_contents(copy, fd, name, path, p->inode, holes))
 		return false;
@@ -678,25 +688,40 @@ static bool set_out(struct edit *e, struct h2_inode *inode, int fd, const char *
 }
 
 /* Write the file at a place to name, which is not "-". */
-static bool get_to_file(struct edit *e, struct h2_inode *inode, const char *path, const char *name,
-			bool preserve)
+static bool get_to_file(const struct copy *copy, struct h2_inode *inode, const char *path,
+			const char *name)
 {
+	struct edit *e = copy->e;
 	struct h2_attr attr;
 	struct stat st;
 	bool ok;
 	int fd;
 
 	h2_inode_attr(inode, &attr);
-	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, attr.mode & 0777);
+	/* Without O_TRUNC, until it is known not to be a volume. */
+	fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, attr.mode & 0777);
 	if (fd < 0 || fstat(fd, &st) != 0) {
 		ok = edit_fail_file(e, name, "cannot be opened: %s", strerror(errno));
+	} else if (is_volume(copy, &st)) {
+		ok = fail_volume(copy, name);
+	} else if (S_ISREG(st.st_mode) && ftruncate(fd, 0) != 0) {
+		ok = edit_fail_file(e, name, "cannot be written: %s", strerror(errno));
 	} else {
 		ok = read_out(e, inode, path, fd, name, S_ISREG(st.st_mode)) &&
-		     (!preserve || set_out(e, inode, fd, name));
+		     (!copy->preserve || set_out(e, inode, fd, name));
 	}
 	if (fd >= 0 && close(fd) != 0 && ok)
 		ok = edit_fail_file(e, name, "cannot be written: %s", strerror(errno));
 	return ok;
+}
+
+static bool get_to_stdout(const struct copy *copy, struct h2_inode *inode, const char *path)
+{
+	struct stat st;
+
+	if (fstat(STDOUT_FILENO, &st) == 0 && is_volume(copy, &st))
+		return fail_volume(copy, "standard output");
+	return read_out(copy->e, inode, path, STDOUT_FILENO, "standard output", false);
 }
 
 /* The file that something named as the last part of path is written to. To be freed. */
@@ -715,6 +740,7 @@ static char *file_for(const char *file, const char *path)
 
 bool edit_get(struct edit *e, const struct edit_command *c)
 {
+	struct copy copy = {.e = e, .preserve = c->options & EDIT_HAS('p')};
 	bool to_stdout = strcmp(c->argv[1], "-") == 0;
 	const char *path = c->argv[0];
 	struct place p;
@@ -724,20 +750,23 @@ bool edit_get(struct edit *e, const struct edit_command *c)
 		return edit_fail(e, NULL, "\"-\": standard output has the JSON");
 	if (!place_find(e, path, PLACE_FOLLOW | PLACE_EXISTS, &p))
 		return false;
+	find_volumes(&copy);
 	if (h2_inode_meta(p.inode)->type != H2_OBJECT_FILE) {
 		ok = edit_fail(e, path,
 			       "not a regular file but of type %s; \"hammer2 extract\" "
 			       "copies everything",
 			       out_object_type(h2_inode_meta(p.inode)->type));
-	} else if (e->dry_run || to_stdout) {
-		ok = read_out(e, p.inode, path, e->dry_run ? -1 : STDOUT_FILENO, "standard output",
-			      false);
+	} else if (e->dry_run) {
+		ok = read_out(e, p.inode, path, -1, NULL, false);
+	} else if (to_stdout) {
+		ok = get_to_stdout(&copy, p.inode, path);
 	} else {
 		char *name = file_for(c->argv[1], path);
 
-		ok = get_to_file(e, p.inode, path, name, c->options & EDIT_HAS('p'));
+		ok = get_to_file(&copy, p.inode, path, name);
 		free(name);
 	}
+	free(copy.volumes);
 	place_fini(&p);
 	return ok;
 }

@@ -68,7 +68,7 @@ static bool add_command(struct edit *e, struct edit_command *c, struct edit_comm
 
 	c->verb = find_verb(c->words[0]);
 	e->command = c;
-	ok = c->verb ? parse_options(e, c)
+	ok = c->verb ? parse_options(e, c) && (!c->verb->check || c->verb->check(e, c))
 		     : edit_fail(e, NULL, "no such command; \"hammer2 edit --help\" lists them");
 	e->command = NULL;
 	if (!ok) {

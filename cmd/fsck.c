@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "out.h"
 #include "progress.h"
 
@@ -433,8 +434,11 @@ int main(int argc, char **argv)
 {
 	struct run run = {0};
 	struct h2_spec spec;
-	int code = parse_options(&run, argc, argv);
+	int code;
 
+	if (!descriptors_init())
+		return EXIT_OPERATIONAL;
+	code = parse_options(&run, argc, argv);
 	if (code >= 0)
 		return code;
 	if (optind == argc) {

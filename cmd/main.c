@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "descriptors.h"
 #include "verbs.h"
 
 static const struct verb *find_verb(const char *name)
@@ -235,6 +236,8 @@ int main(int argc, char **argv)
 	uint64_t given = 0;
 	int first;
 
+	if (!descriptors_init())
+		return EXIT_PROBLEM;
 	if (!parse_options(&call, NULL, true, argc, argv, &given))
 		return EXIT_USAGE;
 	first = optind;

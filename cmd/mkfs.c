@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "blkid.h"
+#include "descriptors.h"
 #include "fill.h"
 #include "out.h"
 
@@ -39,6 +40,9 @@ enum { EXIT_MADE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 #define IMAGE_MAX (UINT64_C(8) << 40)
 #define IMAGE_MIN (UINT64_C(64) << 20)
 #define AREA_MIN (UINT64_C(8) << 20)
+
+/* What is free must be as much for anything to be stored: a part is kept back for removing. */
+#define ROOM_MIN (UINT64_C(8) << 20)
 
 static volatile sig_atomic_t interrupted;
 
@@ -284,12 +288,19 @@ static int parse_arguments(struct request *r, int argc, char **argv)
 
 /* ---- devices ---- */
 
+/* The same file by whatever names; a device can have several nodes, too. */
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return (a->st_dev == b->st_dev && a->st_ino == b->st_ino) ||
+	       (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode) && a->st_rdev == b->st_rdev);
+}
+
 static bool is_same_file(const char *a, const char *b)
 {
 	struct stat st[2];
 
-	return strcmp(a, b) == 0 || (stat(a, &st[0]) == 0 && stat(b, &st[1]) == 0 &&
-				     st[0].st_dev == st[1].st_dev && st[0].st_ino == st[1].st_ino);
+	return strcmp(a, b) == 0 ||
+	       (stat(a, &st[0]) == 0 && stat(b, &st[1]) == 0 && is_same(&st[0], &st[1]));
 }
 
 /* Size of what exists; a missing file is to be made. */
@@ -721,13 +732,34 @@ static void remove_files(const struct request *r, int err)
 	}
 }
 
-/* A source that cannot be had is no reason to overwrite anything. */
+/*
+ * A source that cannot be had is no reason to overwrite anything; and the source itself is not
+ * overwritten. In a directory that is the source, what is written is left out.
+ */
 static int look_at_source(const struct request *r)
 {
-	if (!r->source || strcmp(r->source, "-") == 0 || access(r->source, R_OK) == 0)
+	bool is_stdin = r->source && strcmp(r->source, "-") == 0;
+	struct stat source, target;
+
+	if (!r->source)
 		return EXIT_MADE;
-	complain(r, r->source, strerror(errno));
-	return EXIT_FAILED;
+	if (!is_stdin && access(r->source, R_OK) < 0) {
+		complain(r, r->source, strerror(errno));
+		return EXIT_FAILED;
+	}
+	/* What cannot be looked at is told where it is opened. */
+	if ((is_stdin ? fstat(STDIN_FILENO, &source) : stat(r->source, &source)) < 0)
+		return EXIT_MADE;
+	for (unsigned i = 0; i < r->count; i++) {
+		const char *path = r->targets[i].path;
+
+		if (S_ISDIR(source.st_mode) || stat(path, &target) < 0 ||
+		    !is_same(&source, &target))
+			continue;
+		complain(r, path, "is the source of the contents as well; nothing was written");
+		return EXIT_FAILED;
+	}
+	return EXIT_MADE;
 }
 
 static int make_filled(struct request *r, struct h2_mkfs_plan *plan)
@@ -770,11 +802,25 @@ static int make_empty(struct request *r, const struct h2_mkfs_plan *plan)
 	return err ? EXIT_FAILED : EXIT_MADE;
 }
 
+/* DragonFly makes such ones as well, so it is not refused. */
+static void warn_of_little_room(const struct request *r, const struct h2_mkfs_plan *plan)
+{
+	char message[160];
+
+	if (plan->free_bytes >= ROOM_MIN || r->smallest)
+		return;
+	snprintf(message, sizeof(message),
+		 "warning: nothing can be stored in a filesystem with %" PRIu64 " MiB of free space; "
+		 "make it %" PRIu64 " MiB or larger",
+		 plan->free_bytes >> 20, (plan->total_bytes + ROOM_MIN) >> 20);
+	complain(r, r->targets[0].path, message);
+}
+
 static int make(struct request *r)
 {
 	uint64_t sizes[H2_VOLUMES_MAX];
 	struct h2_mkfs_plan plan;
-	int code = look_at_source(r);
+	int code = look_at_source(r), err;
 
 	for (unsigned i = 0; i < r->count && code == EXIT_MADE; i++)
 		code = look_at(r, i);
@@ -785,8 +831,9 @@ static int make(struct request *r)
 	if (code != EXIT_MADE)
 		return code;
 	default_label(r);
-	if (h2_mkfs_plan(sizes, r->count, &r->options, &plan) != 0)
-		return EXIT_FAILED;
+	err = h2_mkfs_plan(sizes, r->count, &r->options, &plan);
+	if (err)
+		return err == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 	for (unsigned i = 0; i < r->count; i++) {
 		if (r->targets[i].create)
 			r->targets[i].size = plan.volume_sizes[i];
@@ -797,6 +844,7 @@ static int make(struct request *r)
 		code = EXIT_FAILED;
 	if (code != EXIT_MADE)
 		return code;
+	warn_of_little_room(r, &plan);
 	if (r->json)
 		json_plan(r, &plan);
 	else if (!r->quiet)
@@ -811,8 +859,11 @@ int main(int argc, char **argv)
 		.program = slash ? slash + 1 : argv[0],
 		.options = {.comp_algo = -1, .check_algo = -1},
 	};
-	int code = parse_arguments(&r, argc, argv);
+	int code;
 
+	if (!descriptors_init())
+		return EXIT_FAILED;
+	code = parse_arguments(&r, argc, argv);
 	if (code >= 0)
 		return code;
 	r.options.labels = r.labels;

@@ -21,7 +21,8 @@ int parse_size(const char *text, uint64_t *value)
 	if (!isdigit((unsigned char)text[0]))
 		return -EINVAL;
 	errno = 0;
-	number = strtoull(text, &end, 0);
+	/* Not base 0, for which 0100 is 64. */
+	number = strtoull(text, &end, strncasecmp(text, "0x", 2) == 0 ? 16 : 10);
 	if (errno)
 		return -EINVAL;
 	if (*end) {

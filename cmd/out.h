@@ -15,7 +15,7 @@
 
 /*
  * Read a number of bytes such as "4096", "0x1000" or "64K": the suffixes K, M, G and T stand for
- * powers of 1024. Returns 0 or -EINVAL.
+ * powers of 1024. Zeros in front mean nothing. Returns 0 or -EINVAL.
  */
 int parse_size(const char *text, uint64_t *value);
 

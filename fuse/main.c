@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "descriptors.h"
 #include "log.h"
 #include "ops.h"
 #include "options.h"
@@ -432,6 +433,8 @@ int main(int argc, char **argv)
 	struct options options;
 	int code;
 
+	if (!descriptors_init())
+		return EXIT_SYSTEM;
 	if (strncmp(slash ? slash + 1 : argv[0], "umount.", 7) == 0)
 		return unmount_main(argc, argv);
 	/*

@@ -62,7 +62,8 @@ static bool parse_size(const char *text, uint64_t *size)
 	if (*text < '0' || *text > '9')
 		return false;
 	errno = 0;
-	*size = strtoull(text, &end, 0);
+	/* Not base 0, for which 0100 is 64. */
+	*size = strtoull(text, &end, strncasecmp(text, "0x", 2) == 0 ? 16 : 10);
 	if (errno)
 		return false;
 	if (*end) {

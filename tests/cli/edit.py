@@ -219,7 +219,7 @@ class Twin:
                          f"{theirs.stderr.decode()}")
         self.bench.check(f"{shlex.join(command)}: a failure is told",
                          mine.returncode == 0 or mine.stderr.endswith(b"nothing was changed\n")
-                         or mine.returncode == 2 and b"usage: " in mine.stderr,
+                         or mine.returncode == 2 and mine.stderr,
                          mine.stderr.decode())
         return mine.returncode
 
@@ -285,7 +285,12 @@ def test_usage(bench):
                      ("edit", image, "mkdir", "-m"), ("edit", image, "mkdir", "--parents", "x"),
                      ("edit", image, "get", "x"), ("edit", image, "get", "a", "b", "c"),
                      ("edit", "--owner", "no such user", image, "mkdir", "x"),
-                     ("edit", "--no-such-option", image, "mkdir", "x")):
+                     ("edit", "--no-such-option", image, "mkdir", "x"),
+                     ("edit", image, "chmod", "999", "/"), ("edit", image, "chmod", "u+q", "/"),
+                     ("edit", image, "chown", "no such user", "/"),
+                     ("edit", image, "chown", "0:no such group", "/"),
+                     ("edit", image, "chown", "", "/"), ("edit", image, "touch", "-d", "", "/"),
+                     ("edit", image, "touch", "-d", "yesterday", "/new")):
             done = bench.call(*args, expect=2)
             bench.check(f"{args}: a message", done.stderr)
             bench.equal(f"{args}: standard output", done.stdout, b"")
@@ -332,6 +337,56 @@ def test_read_only_volume(bench):
     with bench.image() as image:
         os.chmod(image, 0o444)
         bench.check("a message", bench.edit(image, "mkdir", "/x", expect=1).stderr)
+
+
+def closed(redirections, *command):
+    """Run a program without some of the descriptors 0 to 2."""
+    return subprocess.run(["sh", "-c", f'"$@" {redirections}', "sh", *command],
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS,
+                          check=False)
+
+
+def test_closed_descriptors(bench):
+    """A volume never takes the place of a standard stream: what is said there would go over it."""
+    everything = "<&- >&- 2>&-"
+    with bench.image() as image, bench.folder() as folder:
+        bench.edit(image, "put", "-", "/x", data=b"x" * 5000)
+        bench.edit(image, "mkdir", "/a")
+        before = bench.state(image)
+        for how in ("<&-", ">&-", "2>&-", "<&- 2>&-", ">&- 2>&-", everything):
+            for args in (("mkdir", "/a"), ("rm", "/nothing"), ("put", "/nonexistent", "/y")):
+                done = closed(how, bench.program, "edit", image, *args)
+                bench.equal(f"{args} {how}: status", done.returncode, 1)
+                bench.check(f"{args} {how}: the header", b"MAH" in pread(image, 8))
+            closed(how, bench.fsck, image)
+            bench.unchanged(how, image, before)
+        for how in (">&-", "<&- >&-", everything):
+            done = closed(how, bench.program, "edit", image, "get", "/x", "-")
+            bench.equal(f"get {how}: status", done.returncode, 1)
+            bench.check(f"get {how}: the message", "2>" in how or b"standard output" in
+                        done.stderr, done.stderr.decode())
+            bench.unchanged(f"get {how}", image, before)
+        done = closed("<&-", bench.program, "edit", image, "put", "-", "/y")
+        bench.equal("put without standard input: status", done.returncode, 1)
+        bench.check("put without standard input: the message", b"standard input" in done.stderr,
+                    done.stderr.decode())
+        bench.unchanged("put without standard input", image, before)
+        # What does not need a stream that is closed works.
+        done = closed(everything, bench.program, "edit", image, "mkdir", "/b")
+        bench.equal("mkdir without any: status", done.returncode, 0)
+        new = os.path.join(folder, "new.img")
+        done = closed("<&-", bench.mkfs, "-s", "64M", "-d", "-", new)
+        bench.equal("mkfs.hammer2 -d - without standard input: status", done.returncode, 1)
+        bench.check("mkfs.hammer2 -d - without standard input: the message", b"Bad file" in
+                    done.stderr, done.stderr.decode())
+        bench.check("mkfs.hammer2 -d - without standard input: no file", not os.path.exists(new))
+        closed(everything, bench.mkfs, "-s", "64M", new)
+        bench.verify(new)
+
+
+def pread(path, count):
+    with open(path, "rb") as file:
+        return file.read(count)
 
 
 # ---- the commands, each against its program ----
@@ -563,7 +618,7 @@ def test_touch(bench):
         for path, entry in expected.items():
             if entry["type"] != "symlink":
                 bench.equal(f"{path}: mtime", found[path]["mtime_us"], entry["mtime_us"])
-        bench.edit(t.image, "touch", "-d", "1969-12-31", "/early", expect=1)
+        bench.edit(t.image, "touch", "-d", "1969-12-31", "/early", expect=2)
         before = time.time()
         bench.edit(t.image, "touch", "/a")
         item = bench.json("stat", t.image, "/a")[0]
@@ -576,6 +631,8 @@ def test_truncate(bench):
         for command in (("put", "@/blocks", "a"), ("put", "@/small", "b"), ("put", "@/inline", "c"),
                         ("truncate", "-s", "100000", "a"), ("truncate", "-s", "1M", "b"),
                         ("truncate", "-s", "100", "c"), ("truncate", "-s", "3", "new"),
+                        ("truncate", "-s", "0100", "zeros"), ("truncate", "-s", "010K", "more"),
+                        ("truncate", "-s", "08", "eight"), ("truncate", "-s", "00", "none"),
                         ("truncate", "-c", "-s", "3", "nothing"), ("truncate", "-s", "0", "b"),
                         ("truncate", "-s", "200000", "a"), ("mkdir", "d"),
                         ("truncate", "-s", "0", "d"), ("truncate", "-s", "x", "a"),
@@ -583,6 +640,9 @@ def test_truncate(bench):
             if command[-1] == "large":
                 bench.edit(t.image, *command)
                 bench.equal("size", bench.json("stat", t.image, "/large")[0]["size"], 8 << 40)
+                bench.edit(t.image, "rm", "/large")
+                bench.edit(t.image, "truncate", "-s", "0x10K", "/large")
+                bench.equal("hexadecimal", bench.json("stat", t.image, "/large")[0]["size"], 16384)
                 bench.edit(t.image, "rm", "/large")
             else:
                 t.run(*command)
@@ -754,6 +814,36 @@ def test_put_the_volume(bench):
         bench.unchanged("the volume", image, before)
 
 
+def test_get_the_volume(bench):
+    """Nothing is written over the volume, however it is named."""
+    with bench.image() as image, bench.folder() as folder:
+        bench.edit(image, "put", "-", "/volume.img", data=b"x" * 5000)
+        before, bytes_before = bench.state(image), pread(image, 1 << 26)
+        others = [os.path.join(os.path.dirname(image), name) for name in ("link", "symlink")]
+        os.link(image, others[0])
+        os.symlink("volume.img", others[1])
+        for to in (image, os.path.dirname(image), *others):
+            for options in ((), ("-p",)):
+                done = bench.edit(image, "get", *options, "/volume.img", to, expect=1)
+                bench.check(f"{to}: the message", b"the volume that is being changed" in
+                            done.stderr, done.stderr.decode())
+        with open(image, "r+b") as file:
+            done = subprocess.run([bench.program, "edit", image, "get", "/volume.img", "-"],
+                                  stdout=file, stderr=subprocess.PIPE, timeout=SECONDS,
+                                  check=False)
+        bench.check("standard output", done.returncode == 1 and b"the volume that is being" in
+                    done.stderr, done.stderr.decode())
+        bench.check("the bytes", pread(image, 1 << 26) == bytes_before)
+        bench.unchanged("the volume", image, before)
+        # Other files are written over, and shortened.
+        other = os.path.join(folder, "other")
+        for size in (0, 100000):
+            with open(other, "wb") as file:
+                file.write(b"y" * size)
+            bench.edit(image, "get", "/volume.img", other)
+            bench.check(f"over {size} bytes", pread(other, 1 << 20) == b"x" * 5000)
+
+
 def test_put_unreadable(bench):
     if ROOT:
         raise Skip("root may read everything; run it as another user")
@@ -902,6 +992,26 @@ def test_dry_run_get(bench):
         bench.equal("files", os.listdir(folder), [])
         done = bench.edit(image, "get", "/f", "-", options=("-n",))
         bench.equal("standard output", done.stdout, b"")
+
+
+def test_little_room(bench):
+    """mkfs.hammer2 warns of a size in which nothing can be stored, and of no other."""
+    with bench.folder() as folder:
+        image = os.path.join(folder, "volume.img")
+        for options, needed in ((("-s", "24M"), b"32 MiB"), (("-s", "32M"), None),
+                                (("-s", "64M", "-b", "48M"), b"72 MiB"),
+                                (("-s", "64M", "-b", "40M"), None), (("-s", "40M"), None)):
+            for more in (("-n",), ("-q",), ("-f", "--json")):
+                done = h2images.run([bench.mkfs, *more, *options, image], SECONDS)
+                bench.equal(f"{options} {more}: status", done.returncode, 0)
+                if needed:
+                    bench.check(f"{options} {more}: the warning", done.stderr.count(b"\n") == 1 and
+                                needed in done.stderr, done.stderr.decode())
+                else:
+                    bench.equal(f"{options} {more}: standard error", done.stderr, b"")
+            bench.edit(image, "mkdir", "/a", expect=1 if needed else 0)
+            bench.verify(image)
+            os.unlink(image)
 
 
 def test_no_room(bench):

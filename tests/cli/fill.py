@@ -915,6 +915,7 @@ def test_geometry(bench):
         image = os.path.join(folder, "volume.img")
         for options, size, boot, aux in ((("-s", "128M"), 128, 8, 8),
                                          (("-b", "16M", "-r", "24M"), None, 16, 24),
+                                         (("-s", "0104M", "-b", "016M"), 104, 16, 8),
                                          (("-s", "200M", "-b", "64M", "-r", "8M"), 200, 64, 8),
                                          (("-V", "1"), None, 8, 8),
                                          (("-V", "1", "-s", "64M"), 64, 8, 8)):
@@ -1129,7 +1130,12 @@ def test_missing_source(bench):
         bench.equal("it is as it was", digest(image), before)
         os.unlink(image)
         os.mkfifo(nothing)
-        bench.refuse("wrong options", folder, image, "-b", "2G", says=b"boot area")
+        for options, says in ((("-b", "2G"), b"boot area"), (("-b", "9M"), b"boot area"),
+                              (("-r", "9M"), b"aux area"), (("-L", "LOCAL"), b"given twice"),
+                              (("-L", "a/b"), b"label"), (("-L", "a,b,c,d"), b"too many labels")):
+            done = bench.fill(folder, *options, image, expect=2)
+            bench.check(f"{options}: the message", says in done.stderr, done.stderr.decode())
+            bench.check(f"{options}: no file is left", not os.path.exists(image))
         bench.refuse("a folder as image", folder, folder, says=b"neither")
 
 
@@ -1212,6 +1218,32 @@ def test_output_in_source(bench):
                     done.stderr.decode())
         bench.equal("names", names_in(bench, image), [b"/d", b"/f", b"/link"])
         bench.verify(image)
+
+
+def test_output_is_source(bench):
+    """An archive is not overwritten by what is made of it, by whatever name."""
+    with bench.folder() as folder:
+        archive = os.path.join(folder, "archive.tar")
+        write(archive, archive_of(("f", b"x" * 100000, {})))
+        os.truncate(archive, 64 * MIB)
+        os.symlink("archive.tar", os.path.join(folder, "symlink"))
+        os.link(archive, os.path.join(folder, "link"))
+        before = digest(archive)
+        for name in ("archive.tar", "symlink", "link"):
+            path = os.path.join(folder, name)
+            for args in ((), ("-f",), ("-f", "-s", "64M"), ("-n", "-f", "-s", "64M")):
+                for source, target in ((archive, path), (path, archive)):
+                    bench.refuse(f"{name} {args}", source, target, *args, says=b"is the source")
+            with open(archive, "rb") as file:
+                done = subprocess.run([bench.mkfs, "-f", "-d", "-", path], stdin=file,
+                                      capture_output=True, timeout=SECONDS, check=False)
+            bench.check(f"{name} as standard input", done.returncode == 1 and b"is the source" in
+                        done.stderr, done.stderr.decode())
+        other = os.path.join(folder, "other")
+        bench.refuse("among several devices", archive, archive, "-f", "-s", "128M", other,
+                     says=b"is the source")
+        bench.check("no other file", not os.path.exists(other))
+        bench.equal("the archive", digest(archive), before)
 
 
 # ---- devices that are in use, and accidents ----
