@@ -810,8 +810,8 @@ static void warn_of_little_room(const struct request *r, const struct h2_mkfs_pl
 	if (plan->free_bytes >= ROOM_MIN || r->smallest)
 		return;
 	snprintf(message, sizeof(message),
-		 "warning: nothing can be stored in a filesystem with %" PRIu64 " MiB of free space; "
-		 "make it %" PRIu64 " MiB or larger",
+		 "warning: nothing can be stored in a filesystem with %" PRIu64
+		 " MiB of free space; make it %" PRIu64 " MiB or larger",
 		 plan->free_bytes >> 20, (plan->total_bytes + ROOM_MIN) >> 20);
 	complain(r, r->targets[0].path, message);
 }
