@@ -1498,12 +1498,16 @@ def test_files_in_statfs(t):
     equal(after.f_files - after.f_ffree - (before.f_files - before.f_ffree), 1000, "files in use")
 
 
-def test_loop_device_and_its_file_exclude_each_other(t):
-    image = t.volume("w", "-L", "A,B")
+def loop_device(image):
     done = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True)
     if done.returncode:
         raise Skip("no loop device: " + done.stderr.strip())
-    device = done.stdout.strip()
+    return done.stdout.strip()
+
+
+def test_loop_device_and_its_file_exclude_each_other(t):
+    image = t.volume("w", "-L", "A,B")
+    device = loop_device(image)
     try:
         for first, second in ((image, device), (device, image)):
             point = writing(t, first + "@A")
@@ -1520,10 +1524,7 @@ def test_loop_device_and_its_file_exclude_each_other(t):
 
 def test_block_device(t):
     image = t.volume("w", "-L", "A,B")
-    done = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True)
-    if done.returncode:
-        raise Skip("no loop device: " + done.stderr.strip())
-    device = done.stdout.strip()
+    device = loop_device(image)
     try:
         one = writing(t, device + "@A")
         equal(t.info(one)[2:4], ("fuseblk.hammer2", device), "type and source")
